@@ -1,0 +1,16 @@
+//! Google Calendar v3: how to ask for a calendar's events, and what the answer says.
+//!
+//! Calendars are listed with `singleEvents=false` (masters, exceptions and tombstones) and expanded locally; see
+//! [`list`] for why. [`event::read_item`] reads one event resource, [`answer::read_answer`] one whole response.
+
+pub mod answer;
+pub mod event;
+mod fields;
+pub mod list;
+pub mod series;
+pub(crate) mod text;
+mod when;
+
+pub use answer::read_answer;
+pub use event::{ItemProblem, read_item};
+pub use list::{ListRequest, parameters_version};

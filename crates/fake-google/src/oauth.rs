@@ -1,0 +1,209 @@
+//! The token endpoint and the access tokens it gives out.
+//!
+//! <https://developers.google.com/identity/protocols/oauth2/web-server#offline>,
+//! <https://developers.google.com/identity/protocols/oauth2/service-account>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::clock::Dice;
+use crate::error::ApiError;
+use crate::http::{Request, Response};
+
+const SCOPE: &str = "https://www.googleapis.com/auth/calendar";
+const JWT_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+#[derive(Debug)]
+pub struct OAuth {
+    /// Whether requests need a valid token. Off by default.
+    pub required: bool,
+    /// How long a token lives, in seconds.
+    pub lifetime: i64,
+    tokens: BTreeMap<String, AccessToken>,
+    revoked: BTreeSet<String>,
+    all_revoked: bool,
+    /// Client ids (or service accounts) and the error they get.
+    refused: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct AccessToken {
+    expires: DateTime<Utc>,
+    grant: String,
+}
+
+impl Default for OAuth {
+    fn default() -> Self {
+        Self {
+            required: false,
+            lifetime: 3599,
+            tokens: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+            all_revoked: false,
+            refused: BTreeMap::new(),
+        }
+    }
+}
+
+/// `{"error","error_description"}` (RFC 6749, 5.2).
+struct Refusal(u16, &'static str, String);
+
+impl OAuth {
+    pub fn register(&mut self, token: &str, expires: DateTime<Utc>) {
+        self.tokens.insert(token.into(), AccessToken { expires, grant: String::new() });
+    }
+
+    /// Every access token given out so far is worthless; the grants stay.
+    pub fn expire_tokens(&mut self) {
+        self.tokens.clear();
+    }
+
+    /// The user withdraws consent: one refresh token (or service account), or all.
+    pub fn revoke(&mut self, grant: Option<&str>) {
+        match grant {
+            Some(grant) => {
+                self.revoked.insert(grant.into());
+                self.tokens.retain(|_, token| token.grant != grant);
+            }
+            None => {
+                self.all_revoked = true;
+                self.tokens.clear();
+            }
+        }
+    }
+
+    pub fn restore_grants(&mut self) {
+        self.revoked.clear();
+        self.all_revoked = false;
+    }
+
+    /// `error` is `invalid_client` or `unauthorized_client`; `None` takes it back.
+    pub fn refuse_client(&mut self, client: &str, error: Option<&str>) {
+        match error {
+            Some(error) => drop(self.refused.insert(client.into(), error.into())),
+            None => drop(self.refused.remove(client)),
+        }
+    }
+
+    pub fn check(&self, request: &Request, now: DateTime<Utc>) -> Result<(), ApiError> {
+        if !self.required {
+            return Ok(());
+        }
+        let header = request.header("authorization").and_then(|value| value.split_once(' '));
+        let bearer = header.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        match bearer.and_then(|token| self.tokens.get(token)) {
+            Some(token) if token.expires > now => Ok(()),
+            _ => Err(ApiError::invalid_credentials()),
+        }
+    }
+
+    pub fn status(&self) -> Value {
+        json!({
+            "requireAuth": self.required,
+            "tokenLifetime": self.lifetime,
+            "tokens": self.tokens.len(),
+            "allRevoked": self.all_revoked,
+            "revoked": self.revoked,
+            "refusedClients": self.refused,
+        })
+    }
+
+    /// `POST /token`.
+    pub fn token(&mut self, body: &[u8], now: DateTime<Utc>, dice: &mut Dice) -> Response {
+        let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
+        let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let grant = match field("grant_type") {
+            "refresh_token" => self.refresh(field("client_id"), field("client_secret"), field("refresh_token")),
+            JWT_GRANT => self.service_account(field("assertion"), now),
+            "" => Err(Refusal(400, "invalid_request", "Required parameter is missing: grant_type".into())),
+            other => Err(Refusal(400, "unsupported_grant_type", format!("Invalid grant_type: {other}"))),
+        };
+        match grant {
+            Ok((grant, scope)) => {
+                let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+                let token = format!("ya29.{}", dice.word(alphabet, 64));
+                let expires = now + TimeDelta::seconds(self.lifetime);
+                self.tokens.insert(token.clone(), AccessToken { expires, grant });
+                let answer = json!({
+                    "access_token": token, "expires_in": self.lifetime, "scope": scope, "token_type": "Bearer",
+                });
+                Response::json(200, &answer)
+            }
+            Err(Refusal(status, error, description)) => {
+                Response::json(status, &json!({ "error": error, "error_description": description }))
+            }
+        }
+    }
+
+    fn refresh(&self, client: &str, secret: &str, refresh: &str) -> Result<(String, String), Refusal> {
+        if client.is_empty() || secret.is_empty() {
+            return Err(Refusal(400, "invalid_request", "Could not determine client ID from request.".into()));
+        }
+        self.check_client(client)?;
+        if refresh.is_empty() {
+            return Err(Refusal(400, "invalid_request", "Missing required parameter: refresh_token".into()));
+        }
+        self.check_grant(refresh)?;
+        Ok((refresh.into(), SCOPE.into()))
+    }
+
+    /// RFC 7523. The claims are checked as Google does; the signature only for being there.
+    fn service_account(&self, assertion: &str, now: DateTime<Utc>) -> Result<(String, String), Refusal> {
+        let invalid = |why: &str| Refusal(400, "invalid_grant", format!("Invalid JWT: {why}"));
+        let parts: Vec<&str> = assertion.split('.').collect();
+        let [header, claims, signature] = parts[..] else { return Err(invalid("Must have three parts.")) };
+        let read = |part: &str| -> Option<Value> {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?).ok()
+        };
+        let header = read(header).ok_or_else(|| invalid("The header cannot be read."))?;
+        let claims = read(claims).ok_or_else(|| invalid("The claims cannot be read."))?;
+        if header.get("alg") != Some(&json!("RS256")) || URL_SAFE_NO_PAD.decode(signature).map_or(0, |s| s.len()) < 128
+        {
+            return Err(invalid("Invalid JWT Signature."));
+        }
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+        let number = |name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
+        if text("iss").is_empty() || text("scope").is_empty() {
+            return Err(Refusal(400, "invalid_scope", "Empty or missing scope or issuer.".into()));
+        }
+        if !text("aud").ends_with("/token") {
+            return Err(invalid("Failed audience check."));
+        }
+        let (issued, expires, now) = (number("iat"), number("exp"), now.timestamp());
+        if expires > issued + 3600 || expires <= now || issued > now + 300 || issued < now - 3900 {
+            return Err(invalid(
+                "Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and \
+                 exp values in the JWT claim.",
+            ));
+        }
+        self.check_client(text("iss"))?;
+        self.check_client(text("sub"))?;
+        self.check_grant(text("iss"))?;
+        Ok((text("iss").into(), text("scope").into()))
+    }
+
+    fn check_client(&self, client: &str) -> Result<(), Refusal> {
+        match self.refused.get(client).map(String::as_str) {
+            None => Ok(()),
+            Some("unauthorized_client") => Err(Refusal(
+                401,
+                "unauthorized_client",
+                "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any \
+                 of the scopes requested."
+                    .into(),
+            )),
+            Some(_) => Err(Refusal(401, "invalid_client", "The OAuth client was not found.".into())),
+        }
+    }
+
+    fn check_grant(&self, grant: &str) -> Result<(), Refusal> {
+        match self.all_revoked || self.revoked.contains(grant) {
+            true => Err(Refusal(400, "invalid_grant", "Token has been expired or revoked.".into())),
+            false => Ok(()),
+        }
+    }
+}

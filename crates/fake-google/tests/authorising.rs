@@ -1,0 +1,130 @@
+//! Access tokens: who needs one, where they come from, when they end.
+
+mod story;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use fake_google::FakeGoogle;
+use serde_json::{Value, json};
+use story::{Client, alice, encode};
+
+fn token(google: &FakeGoogle, form: &[(&str, &str)]) -> (u16, Value) {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+    let request = config.new_agent().post(google.token_url());
+    let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+    let mut answer = request.send(encode(form)).unwrap();
+    let json = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    (answer.status().as_u16(), json)
+}
+
+const REFRESH: [(&str, &str); 4] =
+    [("grant_type", "refresh_token"), ("client_id", "app"), ("client_secret", "secret"), ("refresh_token", "1//alice")];
+
+fn assertion(google: &FakeGoogle, lifetime: i64) -> String {
+    let now = google.now().timestamp();
+    let claims = json!({ "iss": "robot@example.com", "scope": "calendar", "aud": google.token_url(),
+                         "iat": now, "exp": now + lifetime, "sub": "alice@example.com" });
+    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signature = URL_SAFE_NO_PAD.encode([7; 256]);
+    format!("{}.{}.{signature}", encode(json!({ "alg": "RS256", "typ": "JWT" })), encode(claims))
+}
+
+fn jwt(google: &FakeGoogle, lifetime: i64) -> (u16, Value) {
+    let assertion = assertion(google, lifetime);
+    token(google, &[("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &assertion)])
+}
+
+fn with_bearer(google: &FakeGoogle, bearer: &str) -> Client {
+    let mut client = Client::of(google);
+    client.bearer = Some(bearer.into());
+    client
+}
+
+#[test]
+fn nobody_needs_a_token_until_it_is_required() {
+    let (google, client) = alice();
+    assert_eq!(client.full().status, 200);
+
+    google.require_auth(true);
+
+    let refused = client.full();
+    assert_eq!((refused.status, refused.reason()), (401, "authError"));
+    assert_eq!(refused.json["error"]["errors"][0]["location"], "Authorization");
+    assert_eq!(with_bearer(&google, "unknown").full().status, 401);
+}
+
+#[test]
+fn a_refreshed_token_opens_the_door_until_it_expires() {
+    let (google, _client) = alice();
+    google.require_auth(true);
+
+    let (status, answer) = token(&google, &REFRESH);
+    assert_eq!(status, 200);
+    assert_eq!((&answer["expires_in"], &answer["token_type"]), (&json!(3599), &json!("Bearer")));
+    let client = with_bearer(&google, answer["access_token"].as_str().unwrap());
+    assert_eq!(client.full().status, 200);
+
+    google.advance_clock(TimeDelta::seconds(3600));
+    assert_eq!(client.full().status, 401);
+}
+
+#[test]
+fn tokens_can_be_registered_and_expired_by_hand() {
+    let (google, _client) = alice();
+    google.require_auth(true);
+    google.register_token("mine", TimeDelta::minutes(1));
+    let client = with_bearer(&google, "mine");
+    assert_eq!(client.full().status, 200);
+
+    google.expire_access_tokens();
+    assert_eq!(client.full().status, 401);
+    assert_eq!(token(&google, &REFRESH).0, 200, "the grant lives");
+}
+
+#[test]
+fn a_revoked_grant_is_invalid_and_its_tokens_die() {
+    let (google, _client) = alice();
+    google.require_auth(true);
+    let (_, answer) = token(&google, &REFRESH);
+    let client = with_bearer(&google, answer["access_token"].as_str().unwrap());
+
+    google.revoke_grants(Some("1//alice"));
+
+    assert_eq!(client.full().status, 401);
+    let (status, answer) = token(&google, &REFRESH);
+    assert_eq!(status, 400);
+    assert_eq!(answer, json!({ "error": "invalid_grant", "error_description": "Token has been expired or revoked." }));
+    google.restore_grants();
+    assert_eq!(token(&google, &REFRESH).0, 200);
+    google.revoke_grants(None);
+    assert_eq!(jwt(&google, 3600).0, 400);
+}
+
+#[test]
+fn a_refused_client_is_401() {
+    let (google, _client) = alice();
+    google.refuse_client("app", Some("invalid_client"));
+    google.refuse_client("alice@example.com", Some("unauthorized_client"));
+
+    let (status, answer) = token(&google, &REFRESH);
+    assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")));
+    let (status, answer) = jwt(&google, 3600);
+    assert_eq!((status, &answer["error"]), (401, &json!("unauthorized_client")));
+    google.refuse_client("app", None);
+    assert_eq!(token(&google, &REFRESH).0, 200);
+}
+
+#[test]
+fn a_service_accounts_assertion_is_checked() {
+    let (google, _client) = alice();
+
+    let (status, answer) = jwt(&google, 3600);
+    assert_eq!((status, &answer["scope"]), (200, &json!("calendar")));
+    let (status, answer) = jwt(&google, 3601);
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
+    assert_eq!(jwt(&google, -10).0, 400, "expired");
+    let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    assert_eq!(token(&google, &[grant, ("assertion", "a.b.c")]).0, 400);
+    assert_eq!(token(&google, &[("grant_type", "password")]).1["error"], "unsupported_grant_type");
+}

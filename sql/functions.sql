@@ -1,0 +1,99 @@
+-- The SQL API. The bodies are in src/api, one file a topic. Each checks by itself whose calendar it is asked about.
+
+-- ---------------------------------------------------------------------------------------------- subscriptions
+
+CREATE FUNCTION calsync_subscribe(calendar text, provider text DEFAULT 'google', credential text DEFAULT NULL,
+                                  remote_id text DEFAULT NULL, time_zone text DEFAULT NULL, options jsonb DEFAULT '{}')
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_subscribe_wrapper';
+COMMENT ON FUNCTION calsync_subscribe IS
+    'Keeps a calendar in the cache from now on and returns its subscription_id. Saying the same twice is harmless. '
+    'remote_id: the provider''s id, by default the name; time_zone: until the provider says its own';
+
+CREATE FUNCTION calsync_unsubscribe(calendar text)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_unsubscribe_wrapper';
+COMMENT ON FUNCTION calsync_unsubscribe IS
+    'Forgets a calendar and all its rows. False where there is none of that name';
+
+CREATE FUNCTION calsync_pause(calendar text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_pause_wrapper';
+COMMENT ON FUNCTION calsync_pause IS 'Stops syncing a calendar. It answers until it is stale';
+
+CREATE FUNCTION calsync_resume(calendar text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_resume_wrapper';
+COMMENT ON FUNCTION calsync_resume IS 'Syncs a paused calendar again, at once';
+
+CREATE FUNCTION calsync_sync(calendar text DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_sync_wrapper';
+COMMENT ON FUNCTION calsync_sync IS
+    'Makes one calendar, or all that the role may see, due now; the worker is woken at commit. Returns how many';
+
+CREATE FUNCTION calsync_resync(calendar text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_resync_wrapper';
+COMMENT ON FUNCTION calsync_resync IS
+    'Drops the sync token and what is staged: the next sync is full. The calendar answers as before until then';
+
+CREATE PROCEDURE calsync_run(max_calendars integer DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'calsync_run_wrapper';
+COMMENT ON PROCEDURE calsync_run IS
+    'The worker''s work in the foreground, for servers where the library cannot be preloaded: syncs what is due, '
+    'committing per calendar. Needs calsync_operator; syncs all calendars of the database, whoever owns them';
+
+-- -------------------------------------------------------------------------------------------------------- delta
+
+CREATE FUNCTION calsync_apply_delta(delta jsonb)
+RETURNS calsync.delta_result LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_apply_delta_wrapper';
+COMMENT ON FUNCTION calsync_apply_delta IS
+    'Merges a provider''s answer that the application fetched: {"calendar", "expectedSyncToken", "items", "timeZone", '
+    '"nextPageToken" | "nextSyncToken"}. Without expectedSyncToken it is a full sync and replaces. '
+    'Errors: SC001 unknown calendar, SC004 sync token conflict, SC005 invalid delta';
+
+-- ------------------------------------------------------------------------------------------------- availability
+
+CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
+RETURNS TABLE (calendar text, busy tstzrange)
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
+COMMENT ON FUNCTION calsync_busy IS
+    'When each calendar is busy: merged, clipped to during, in order. statuses: what counts, by default tentative, busy '
+    'and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; see calsync.on_uncovered';
+
+CREATE FUNCTION calsync_busy_union(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
+RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+BEGIN ATOMIC
+    SELECT coalesce(pg_catalog.range_agg(b.busy), '{}'::pg_catalog.tstzmultirange)
+    FROM calsync_busy(during, calendars, statuses) AS b;
+END;
+COMMENT ON FUNCTION calsync_busy_union IS
+    'When any of the calendars is busy, as one multirange. Errors as calsync_busy';
+
+CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[])
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_is_free_wrapper';
+COMMENT ON FUNCTION calsync_is_free IS
+    'Whether nothing blocks any part of during in any of the calendars. Errors as calsync_busy';
+
+CREATE FUNCTION calsync_coverage(calendars text[] DEFAULT NULL)
+RETURNS TABLE (calendar text, covered tstzrange, synced_at timestamptz, state text, usable boolean, reason text)
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'calsync_coverage_wrapper';
+COMMENT ON FUNCTION calsync_coverage IS
+    'Which answers can be had: of these calendars, or of all that the role may see. Never fails: reason tells';
+
+-- --------------------------------------------------------------------------------------------------- credentials
+
+CREATE FUNCTION calsync_add_credential(name text, provider text, secret jsonb)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_add_credential_wrapper';
+COMMENT ON FUNCTION calsync_add_credential IS
+    'Makes a credential that subscriptions can name. In this version secret must be {}: secrets cannot be sealed yet, '
+    'and are refused (SC006) rather than kept in clear';
+
+CREATE FUNCTION calsync_drop_credential(name text)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_drop_credential_wrapper';
+COMMENT ON FUNCTION calsync_drop_credential IS 'Forgets a credential. False where there is none of that name';
+
+-- ---------------------------------------------------------------------------------------------------- operations
+
+CREATE FUNCTION calsync_version()
+RETURNS text LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'calsync_version_wrapper';
+COMMENT ON FUNCTION calsync_version IS 'The version of the library that is loaded';
+
+CREATE FUNCTION calsync.announce()
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_announce_wrapper';
+COMMENT ON FUNCTION calsync.announce IS 'Internal: tells the launcher at commit that this database has the extension';

@@ -1,0 +1,44 @@
+-- Who may do what. PUBLIC: nothing. Two roles, granted to nobody, carry the rights; whose calendars a role sees is
+-- decided by the owner of each, inside the functions.
+--   calsync_reader    asks who is busy
+--   calsync_operator  subscribes, feeds and syncs calendars, too
+
+DO $$
+DECLARE
+    wanted pg_catalog.name;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['calsync_reader', 'calsync_operator']::pg_catalog.name[] LOOP
+        -- Roles belong to the cluster: another database may have brought them.
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) wanted) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END $$;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA calsync FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA calsync FROM PUBLIC;
+GRANT USAGE ON SCHEMA calsync TO calsync_reader, calsync_operator;
+GRANT SELECT ON calsync.status TO calsync_reader, calsync_operator;
+
+REVOKE ALL ON FUNCTION
+    calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
+    calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
+    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
+    calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
+    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_version()
+FROM PUBLIC;
+REVOKE ALL ON PROCEDURE calsync_run(integer) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+    calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
+    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_version()
+TO calsync_reader, calsync_operator;
+GRANT EXECUTE ON FUNCTION
+    calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
+    calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
+    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text)
+TO calsync_operator;
+GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;
+
+-- Last of all: a worker may start as soon as this commits.
+SELECT calsync.announce();

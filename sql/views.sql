@@ -1,0 +1,23 @@
+-- What a person looks at first. Each view shows the calendars of the roles that the reader is a member of.
+
+CREATE VIEW calsync.status WITH (security_barrier) AS
+SELECT s.calendar,
+       s.state,
+       s.provider,
+       s.owner,
+       s.time_zone,
+       (SELECT count(*) FROM calsync.event AS e
+        WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id) AS events,
+       (SELECT count(*) FROM calsync.event AS e
+        WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id AND e.problem IS NOT NULL) AS flagged,
+       s.covered,
+       s.synced_at,
+       s.next_sync_at,
+       s.failures,
+       s.last_error
+FROM calsync.subscription AS s
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+              WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
+                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'));
+COMMENT ON VIEW calsync.status IS
+    'One row a calendar: how it stands, since when, what went wrong. flagged: events that could not be understood';

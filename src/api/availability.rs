@@ -1,0 +1,278 @@
+//! `calsync_busy`, `calsync_is_free`, `calsync_coverage` (`calsync_busy_union` is SQL over the first).
+//!
+//! Promise 1 lives here: before a calendar's time is read, it must be known to the role, covered for the window, and
+//! fresh. What happens otherwise is `calsync.on_uncovered`: an error that names the calendar, or the part that is not
+//! known counts as busy, or, at the caller's own risk, as free.
+
+use calsync_core::busy::{BusyStatus, StatusSet};
+use calsync_core::interval::{Interval, coalesce, subtract};
+use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
+use pgrx::prelude::*;
+
+use super::required;
+use crate::error::{Error, NotCovered, Report, Stale};
+use crate::settings::{self, OnUncovered};
+use crate::store::availability::{self, Answerer, MicroWindow};
+use crate::store::owner::{as_owner, caller};
+use crate::store::time::{Micros, timestamp_of};
+
+type TimeRange = Range<TimestampWithTimeZone>;
+
+#[pg_extern(sql = false)]
+fn calsync_busy(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+) -> TableIterator<'static, (name!(calendar, String), name!(busy, TimeRange))> {
+    let busy = || -> Result<Vec<(String, TimeRange)>, Error> {
+        let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
+        let mut rows = Vec::new();
+        for (calendar, intervals) in busy_times(during, calendars, statuses)? {
+            for interval in intervals {
+                rows.push((calendar.clone(), to_range(interval)?));
+            }
+        }
+        Ok(rows)
+    };
+    TableIterator::new(busy().report())
+}
+
+#[pg_extern(sql = false)]
+fn calsync_is_free(during: Option<TimeRange>, calendars: Option<Vec<Option<String>>>) -> bool {
+    let busy = busy_times(during, calendars, StatusSet::BLOCKING).report();
+    busy.iter().all(|(_, intervals)| intervals.is_empty())
+}
+
+/// The answer, calendar by calendar in the order asked: merged, clipped, ordered.
+fn busy_times(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: StatusSet,
+) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
+    let window = window(required(during, "during")?)?;
+    let names = names(required(calendars, "calendars")?)?;
+    let role = caller();
+    as_owner(|| {
+        let answerers = availability::find(role, &names)?;
+        // An empty window asks nothing, but still of calendars that exist.
+        let Some(window) = window else {
+            return match answerers.into_iter().find(|(_, answerer)| answerer.is_none()) {
+                Some((calendar, None)) if settings::on_uncovered() == OnUncovered::Error => {
+                    Err(Error::UnknownCalendar { calendar })
+                }
+                _ => Ok(Vec::new()),
+            };
+        };
+        let mut busy: Vec<(String, Vec<MicroWindow>)> = Vec::with_capacity(answerers.len());
+        let mut ids = Vec::with_capacity(answerers.len());
+        for (calendar, answerer) in answerers {
+            ids.push(answerer.as_ref().map_or(0, |answerer| answerer.id));
+            let unknown = unknown_time(&calendar, answerer.as_ref(), window)?;
+            busy.push((calendar, unknown));
+        }
+        for (position, interval) in availability::taken(&ids, window, statuses)? {
+            if let Some((_, intervals)) = busy.get_mut(position) {
+                intervals.push(interval);
+            }
+        }
+        for (_, intervals) in &mut busy {
+            *intervals = coalesce(intervals.drain(..));
+        }
+        Ok(busy)
+    })
+}
+
+/// The part of the window that the cache cannot answer for: an error, or to be counted as busy, or to be ignored.
+fn unknown_time(calendar: &str, answerer: Option<&Answerer>, window: MicroWindow) -> Result<Vec<MicroWindow>, Error> {
+    let error = match answerer.map(|answerer| (answerer, objection(answerer, window))) {
+        None => Error::UnknownCalendar { calendar: calendar.to_owned() },
+        Some((_, None)) => return Ok(Vec::new()),
+        Some((_, Some(error))) => error,
+    };
+    match settings::on_uncovered() {
+        OnUncovered::Error => Err(error),
+        OnUncovered::Ignore => Ok(Vec::new()),
+        OnUncovered::Busy => Ok(match (error, answerer.and_then(|answerer| answerer.covered)) {
+            (Error::NotCovered { .. }, Some(covered)) => subtract(&[window], &[covered]),
+            _ => vec![window],
+        }),
+    }
+}
+
+/// Why this calendar cannot answer for this window, if it cannot.
+fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
+    let not_covered =
+        |why| Some(Error::NotCovered { calendar: answerer.calendar.clone(), wanted: shown_window(window), why });
+    let (Some(covered), Some(synced_at)) = (answerer.covered, answerer.synced_at) else {
+        return not_covered(NotCovered::NeverSynced {
+            last_error: answerer.last_error.clone(),
+            fed_by_application: answerer.fed_by_application,
+        });
+    };
+    if let Some(why) = staleness(answerer, synced_at) {
+        return Some(Error::Stale { calendar: answerer.calendar.clone(), why });
+    }
+    if covered.start() <= window.start() && window.end() <= covered.end() {
+        return None;
+    }
+    let earlier = window.start() < covered.start();
+    not_covered(NotCovered::Outside {
+        from: shown(covered.start()),
+        to: shown(covered.end()),
+        earlier,
+        needed: days_from_now(if earlier { window.start() } else { window.end() }),
+    })
+}
+
+fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
+    if answerer.state == "gone" {
+        return Some(Stale::Gone { last_error: answerer.last_error.clone() });
+    }
+    let limit = match answerer.max_staleness {
+        Some(own) => own,
+        // What the application feeds is as fresh as the application says.
+        None if answerer.fed_by_application => return None,
+        None => settings::max_staleness() as f64,
+    };
+    let age = (statement_start() - synced_at) as f64 / 1e6;
+    (age > limit).then(|| Stale::Old {
+        synced_at: shown(synced_at),
+        limit: shown_duration(limit),
+        last_error: answerer.last_error.clone(),
+        paused: answerer.state == "paused",
+    })
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn calsync_coverage(
+    calendars: Option<Vec<Option<String>>>,
+) -> TableIterator<
+    'static,
+    (
+        name!(calendar, String),
+        name!(covered, Option<TimeRange>),
+        name!(synced_at, Option<TimestampWithTimeZone>),
+        name!(state, Option<String>),
+        name!(usable, bool),
+        name!(reason, Option<String>),
+    ),
+> {
+    let coverage = || -> Result<Vec<_>, Error> {
+        let role = caller();
+        let answerers = as_owner(|| match calendars {
+            Some(calendars) => availability::find(role, &names(calendars)?),
+            None => Ok(availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), Some(one))).collect()),
+        })?;
+        answerers.into_iter().map(|(calendar, answerer)| coverage_row(calendar, answerer)).collect()
+    };
+    TableIterator::new(coverage().report())
+}
+
+type CoverageRow = (String, Option<TimeRange>, Option<TimestampWithTimeZone>, Option<String>, bool, Option<String>);
+
+/// Usable: a question about this moment would be answered.
+fn coverage_row(calendar: String, answerer: Option<Answerer>) -> Result<CoverageRow, Error> {
+    let Some(answerer) = answerer else {
+        return Ok((calendar, None, None, None, false, Some("unknown calendar (SC001)".to_owned())));
+    };
+    let now = statement_start();
+    let error = Interval::new(now, now.saturating_add(1)).and_then(|moment| objection(&answerer, moment));
+    let reason = error.map(|error| match error {
+        Error::NotCovered { why: NotCovered::NeverSynced { last_error: Some(error), .. }, .. } => {
+            format!("never synced (SC002); the last try failed: {error}")
+        }
+        Error::NotCovered { why: NotCovered::NeverSynced { .. }, .. } => "never synced (SC002)".to_owned(),
+        Error::NotCovered { .. } => "not covered now (SC002)".to_owned(),
+        Error::Stale { why: Stale::Gone { .. }, .. } => "gone at the provider (SC003)".to_owned(),
+        Error::Stale { why: Stale::Old { limit, .. }, .. } => format!("stale: last synced over {limit} ago (SC003)"),
+        other => other.to_string(),
+    });
+    Ok((
+        calendar,
+        answerer.covered.map(to_range).transpose()?,
+        answerer.synced_at.map(timestamp_of).transpose()?,
+        Some(answerer.state),
+        reason.is_none(),
+        reason,
+    ))
+}
+
+/// Half open; None: empty.
+fn window(range: TimeRange) -> Result<Option<MicroWindow>, Error> {
+    if range.is_empty() {
+        return Ok(None);
+    }
+    // Microseconds are whole numbers, so an inclusive end is the next one's exclusive end.
+    let start = match range.lower() {
+        Some(RangeBound::Inclusive(start)) => Micros::from(*start),
+        Some(RangeBound::Exclusive(start)) => Micros::from(*start).saturating_add(1),
+        Some(RangeBound::Infinite) | None => Micros::MIN,
+    };
+    let end = match range.upper() {
+        Some(RangeBound::Exclusive(end)) => Micros::from(*end),
+        Some(RangeBound::Inclusive(end)) => Micros::from(*end).saturating_add(1),
+        Some(RangeBound::Infinite) | None => Micros::MAX,
+    };
+    Ok(Interval::new(start, end))
+}
+
+fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
+    let lower = match interval.start() {
+        Micros::MIN => RangeBound::Infinite,
+        start => RangeBound::Inclusive(timestamp_of(start)?),
+    };
+    let upper = match interval.end() {
+        Micros::MAX => RangeBound::Infinite,
+        end => RangeBound::Exclusive(timestamp_of(end)?),
+    };
+    Ok(Range::new(lower, upper))
+}
+
+fn names(calendars: Vec<Option<String>>) -> Result<Vec<String>, Error> {
+    calendars.into_iter().map(|name| required(name, "an element of calendars")).collect()
+}
+
+/// The elements of a `calsync.busy_status[]`.
+fn status_set(elements: Vec<Option<pg_sys::Oid>>) -> Result<StatusSet, Error> {
+    elements
+        .into_iter()
+        .map(|element| {
+            let (label, _, _) = pgrx::enum_helper::lookup_enum_by_oid(required(element, "an element of statuses")?);
+            BusyStatus::from_label(&label).ok_or_else(|| Error::Internal(format!("\"{label}\" is no busy status")))
+        })
+        .collect()
+}
+
+fn statement_start() -> Micros {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
+/// As the session's TimeZone and DateStyle show it.
+fn shown(micros: Micros) -> String {
+    match timestamp_of(micros) {
+        Ok(timestamp) if micros != Micros::MIN && micros != Micros::MAX => timestamp.to_string(),
+        _ => (if micros < 0 { "-infinity" } else { "infinity" }).to_owned(),
+    }
+}
+
+fn shown_window(window: MicroWindow) -> String {
+    format!("[{}, {})", shown(window.start()), shown(window.end()))
+}
+
+fn shown_duration(seconds: f64) -> String {
+    match seconds {
+        s if s >= 172_800.0 => format!("{:.0} days", s / 86_400.0),
+        s if s >= 7_200.0 => format!("{:.0} hours", s / 3_600.0),
+        s if s >= 120.0 => format!("{:.0} minutes", s / 60.0),
+        s => format!("{s:.0} seconds"),
+    }
+}
+
+/// The setting that would reach this far from now, in whole days.
+fn days_from_now(micros: Micros) -> String {
+    const DAY: i64 = 86_400_000_000;
+    let distance = micros.saturating_sub(statement_start()).unsigned_abs();
+    format!("{}d", distance.div_ceil(DAY as u64))
+}

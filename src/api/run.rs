@@ -1,0 +1,82 @@
+//! `CALL calsync_run()`: the worker's work in the foreground.
+
+use pgrx::prelude::*;
+
+use crate::engine::Engine;
+use crate::engine::transactions::{ProcedureTransactions, Transactions};
+use crate::error::{Error, Report};
+use crate::settings::Settings;
+use crate::store::upkeep;
+use crate::worker::latch;
+
+/// Windows slid by one call, at most.
+const SLIDES: usize = 1000;
+
+#[pg_extern(sql = false)]
+fn calsync_run(max_calendars: Option<i32>, fcinfo: pg_sys::FunctionCallInfo) {
+    let run = || -> Result<(), Error> {
+        let at_most = match max_calendars {
+            None => usize::MAX,
+            Some(count) => usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
+                Error::argument(
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    format!("max_calendars must be positive, not {count}"),
+                    "Leave it out to sync all that is due.",
+                )
+            })?,
+        };
+        if is_atomic(fcinfo) {
+            return Err(Error::argument(
+                PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_TERMINATION,
+                "calsync_run() cannot run inside a transaction block",
+                "Call it on its own: it commits after each calendar. In psql, leave BEGIN out; from pg_cron, use CALL \
+                 as the whole command.",
+            ));
+        }
+        sync_what_is_due(at_most)
+    };
+    run().report();
+}
+
+/// Whether the caller's transaction may not be ended here.
+fn is_atomic(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: Postgres passes a CallContext to what CALL invokes; the tag is checked before the cast.
+    unsafe {
+        let context = (*fcinfo).context;
+        context.is_null()
+            || (*context).type_ != pg_sys::NodeTag::T_CallContext
+            || (*context.cast::<pg_sys::CallContext>()).atomic
+    }
+}
+
+fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
+    let settings = Settings::snapshot();
+    if !settings.enabled {
+        pgrx::notice!("calsync.enabled is off: no calendar is synced");
+        return Ok(());
+    }
+    let mut transactions = ProcedureTransactions::connect()?;
+    let mut engine = Engine::new(&settings).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut left = at_most;
+    loop {
+        let failed = |failed: crate::engine::transactions::UnitFailed| Error::Internal(failed.reason);
+        left -= engine.claim(&mut transactions, &settings, left).map_err(failed)?;
+        if engine.is_idle() {
+            break;
+        }
+        latch::wait_for(Some(engine.doorbell()), Some(settings.request_timeout));
+        engine.handle_answers(&mut transactions, &settings);
+    }
+    slide_windows(&mut transactions)
+}
+
+fn slide_windows(transactions: &mut impl Transactions) -> Result<(), Error> {
+    let to_slide =
+        transactions.run(&mut || upkeep::to_slide(SLIDES)).map_err(|failed| Error::Internal(failed.reason))?;
+    for id in to_slide {
+        if let Err(failed) = transactions.run(&mut || upkeep::slide(id)) {
+            pgrx::warning!("the window of subscription {id} could not be slid: {}", failed.reason);
+        }
+    }
+    Ok(())
+}

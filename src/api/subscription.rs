@@ -1,0 +1,165 @@
+//! `calsync_subscribe`, `_unsubscribe`, `_pause`, `_resume`, `_sync`, `_resync`.
+
+use calsync_core::options::Options;
+use pgrx::AnyElement;
+use pgrx::prelude::*;
+use serde_json::Value;
+
+use super::{read_jsonb, required};
+use crate::error::{Error, Report};
+use crate::store::credential;
+use crate::store::owner::{as_owner, caller, role_name};
+use crate::store::subscription::{self, Provider, Wanted};
+use crate::worker;
+
+/// Google's own limit for ids is far below; this one keeps names usable as index keys.
+const LONGEST_NAME: usize = 1024;
+
+#[pg_extern(sql = false)]
+fn calsync_subscribe(
+    calendar: Option<String>,
+    provider: Option<String>,
+    credential: Option<String>,
+    remote_id: Option<String>,
+    time_zone: Option<String>,
+    options: Option<AnyElement>,
+) -> i64 {
+    let subscribe = || -> Result<i64, Error> {
+        let calendar = named(calendar, "calendar")?;
+        let provider = known_provider(required(provider, "provider")?)?;
+        let remote_id = remote_id.unwrap_or_else(|| calendar.clone());
+        named(Some(remote_id.clone()), "remote_id")?;
+        let time_zone = time_zone.map(known_zone).transpose()?;
+        let (options, read) = read_options(options)?;
+        let owner = role_name(caller());
+        let wanted = Wanted {
+            calendar: &calendar,
+            provider,
+            credential: credential.as_deref(),
+            remote_id: &remote_id,
+            time_zone: time_zone.as_deref(),
+            options,
+            max_staleness: read.max_staleness,
+        };
+        let id = as_owner(|| {
+            if let Some(name) = wanted.credential {
+                check_credential(&owner, name, provider)?;
+            }
+            subscription::subscribe(&owner, &wanted)
+        })?;
+        if provider != Provider::None {
+            worker::wake::worker_at_commit();
+            worker::warn_if_there_is_none();
+        }
+        Ok(id)
+    };
+    subscribe().report()
+}
+
+fn named(name: Option<String>, argument: &str) -> Result<String, Error> {
+    let name = required(name, argument)?;
+    if name.is_empty() || name.len() > LONGEST_NAME {
+        return Err(Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("{argument} must have between 1 and {LONGEST_NAME} bytes, this has {}", name.len()),
+            "Use the provider's calendar id, or a short name of your own together with remote_id.",
+        ));
+    }
+    Ok(name)
+}
+
+fn known_provider(label: String) -> Result<Provider, Error> {
+    Provider::from_label(&label).ok_or_else(|| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("provider \"{label}\" is unknown"),
+            "Use 'google', or 'none' for a calendar that the application feeds with calsync_apply_delta.",
+        )
+    })
+}
+
+fn known_zone(name: String) -> Result<String, Error> {
+    calsync_core::zone::find(&name).map(|zone| zone.name().to_owned()).ok_or_else(|| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("time zone \"{name}\" is unknown"),
+            "Use an IANA name such as 'Europe/Vienna'.",
+        )
+    })
+}
+
+fn read_options(options: Option<AnyElement>) -> Result<(Value, Options), Error> {
+    let options = match options.as_ref().map(read_jsonb) {
+        None => Value::Object(serde_json::Map::new()),
+        Some(Ok(options)) => options,
+        Some(Err(error)) => {
+            return Err(Error::argument(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("options cannot be read: {error}"),
+                "Pass '{}' for the defaults.",
+            ));
+        }
+    };
+    let read = Options::read(&options)?;
+    Ok((options, read))
+}
+
+fn check_credential(owner: &str, name: &str, provider: Provider) -> Result<(), Error> {
+    if provider == Provider::None || credential::exists(owner, name)? {
+        return Ok(());
+    }
+    Err(Error::Credential {
+        message: format!("credential \"{name}\" is unknown"),
+        detail: format!("Role \"{owner}\" has no credential of that name."),
+        hint: format!("SELECT calsync_add_credential('{}', 'google', '{{}}');", name.replace('\'', "''")),
+    })
+}
+
+#[pg_extern(sql = false)]
+fn calsync_unsubscribe(calendar: Option<String>) -> bool {
+    let unsubscribe = || -> Result<bool, Error> {
+        let calendar = required(calendar, "calendar")?;
+        let role = caller();
+        as_owner(|| match subscription::find_for_update(role, &calendar) {
+            Ok(found) => subscription::unsubscribe(found.id).map(|()| true),
+            Err(Error::UnknownCalendar { .. }) => Ok(false),
+            Err(error) => Err(error),
+        })
+    };
+    unsubscribe().report()
+}
+
+#[pg_extern(sql = false)]
+fn calsync_pause(calendar: Option<String>) {
+    change(calendar, subscription::pause).report();
+}
+
+#[pg_extern(sql = false)]
+fn calsync_resume(calendar: Option<String>) {
+    change(calendar, subscription::resume).report();
+}
+
+#[pg_extern(sql = false)]
+fn calsync_resync(calendar: Option<String>) {
+    change(calendar, subscription::resync).report();
+}
+
+/// Changes one calendar, then wakes the worker, which may have something to do, or to leave.
+fn change(calendar: Option<String>, change: fn(i64) -> Result<(), Error>) -> Result<(), Error> {
+    let calendar = required(calendar, "calendar")?;
+    let role = caller();
+    as_owner(|| change(subscription::find_for_update(role, &calendar)?.id))?;
+    worker::wake::worker_at_commit();
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn calsync_sync(calendar: Option<String>) -> i32 {
+    let role = caller();
+    let due = as_owner(|| subscription::make_due(role, calendar.as_deref())).report();
+    if due > 0 {
+        worker::wake::worker_at_commit();
+        worker::warn_if_there_is_none();
+    }
+    due
+}

@@ -1,0 +1,133 @@
+//! A unit of work as a transaction: committed as a whole, or without a trace and with a reason.
+//!
+//! An ERROR inside must neither end the process nor leave a broken transaction behind. In the worker a unit is a
+//! transaction of its own; in a procedure it is a subtransaction (the only way Postgres lets a language catch an
+//! ERROR), committed at once.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgTryBuilder, spi};
+
+use crate::error::Error;
+use crate::store::owner::as_owner;
+
+/// The unit left no trace.
+#[derive(Debug)]
+pub struct UnitFailed {
+    pub reason: String,
+}
+
+pub trait Transactions {
+    /// Runs `work` as the owner of the tables and commits. No transaction is open before and after.
+    fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed>;
+}
+
+/// For the background worker: each unit is a transaction.
+pub struct WorkerTransactions;
+
+impl Transactions for WorkerTransactions {
+    fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
+        in_transaction(|| as_owner(&mut *work))
+    }
+}
+
+/// In the worker: looks something up that may be there without the extension's tables.
+pub fn catalog_query<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitFailed> {
+    in_transaction(work)
+}
+
+fn in_transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitFailed> {
+    // SAFETY: the worker is connected to a database and no transaction is open. What postgres.c does around a
+    // statement: start, snapshot, work, commit; and abort whatever went wrong, which also restores the memory
+    // context, user id and settings.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, c"syncing calendars".as_ptr());
+    }
+    let outcome = caught(|| {
+        let value = work()?;
+        // SAFETY: the snapshot pushed above is the active one again; a commit that fails is caught like the rest.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(value)
+    });
+    // SAFETY: outside a transaction, or in one that is to be aborted.
+    unsafe {
+        if outcome.is_err() {
+            pg_sys::AbortCurrentTransaction();
+        }
+        pg_sys::pgstat_report_stat(false);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+    }
+    outcome
+}
+
+/// For a procedure called outside a transaction block: holds the SPI connection that allows committing.
+pub struct ProcedureTransactions {
+    _connected: (),
+}
+
+impl ProcedureTransactions {
+    /// Connects to SPI so that transactions may end inside.
+    pub fn connect() -> Result<Self, Error> {
+        // SAFETY: a plain call; matched by SPI_finish in `drop`, or by Postgres where an ERROR passes.
+        let status = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        pgrx::Spi::check_status(status).map_err(|error: spi::SpiError| Error::Spi(error))?;
+        Ok(ProcedureTransactions { _connected: () })
+    }
+}
+
+impl Drop for ProcedureTransactions {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: connected in `connect`.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+impl Transactions for ProcedureTransactions {
+    fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
+        // SAFETY: what plpgsql does around a block that catches exceptions: memory context and resource owner are as
+        // before, whichever way it ends. The snapshot is popped by us, or by the subtransaction's abort.
+        unsafe {
+            let context = pg_sys::CurrentMemoryContext;
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::BeginInternalSubTransaction(std::ptr::null());
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let outcome = caught(|| {
+                let value = as_owner(&mut *work)?;
+                pg_sys::PopActiveSnapshot();
+                pg_sys::ReleaseCurrentSubTransaction();
+                Ok(value)
+            });
+            if outcome.is_err() {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            }
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+            pg_sys::SPI_commit();
+            outcome
+        }
+    }
+}
+
+/// Runs `work`, turning an ERROR of Postgres' and a panic into a reason.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitFailed> {
+    PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(|error| UnitFailed { reason: error.to_string() })))
+        .catch_others(|caught| {
+            let reason = match caught {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
+                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+            };
+            Err(UnitFailed { reason })
+        })
+        .execute()
+}

@@ -1,0 +1,307 @@
+//! Every error that a user can meet, and the one place where it becomes an SQLSTATE.
+//!
+//! Class SC is pg_calsync's own; where Postgres has a code for the case, that one is used. DETAIL says why, HINT the
+//! exact fix. API functions end in [`Report::report`]; nothing below them raises by itself.
+
+use std::ffi::{c_int, c_void};
+
+use calsync_core::delta::InvalidDelta;
+use calsync_core::options::InvalidOption;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, spi};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("calendar \"{calendar}\" is unknown")]
+    UnknownCalendar { calendar: String },
+    #[error("calendar name \"{calendar}\" is ambiguous")]
+    AmbiguousCalendar { calendar: String, owners: Vec<String> },
+    #[error("calendar \"{calendar}\" is not covered for {wanted}")]
+    NotCovered { calendar: String, wanted: String, why: NotCovered },
+    #[error("calendar \"{calendar}\" is stale")]
+    Stale { calendar: String, why: Stale },
+    #[error("sync token conflict for calendar \"{calendar}\"")]
+    TokenConflict { calendar: String, why: TokenConflict },
+    #[error("{0}")]
+    InvalidDelta(#[from] InvalidDelta),
+    #[error("{message}")]
+    Credential { message: String, detail: String, hint: String },
+    #[error("{0}")]
+    InvalidOption(#[from] InvalidOption),
+    #[error("{message}")]
+    Argument { code: PgSqlErrorCode, message: String, detail: String, hint: String },
+    /// Ours, not the user's.
+    #[error("internal error: {0}")]
+    Spi(#[from] spi::SpiError),
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Why the cache cannot answer for a window.
+#[derive(Debug, Clone)]
+pub enum NotCovered {
+    NeverSynced { last_error: Option<String>, fed_by_application: bool },
+    Outside { from: String, to: String, earlier: bool, needed: String },
+}
+
+/// Why what the cache holds is too old to answer from.
+#[derive(Debug, Clone)]
+pub enum Stale {
+    Old { synced_at: String, limit: String, last_error: Option<String>, paused: bool },
+    Gone { last_error: Option<String> },
+}
+
+/// Why a delta does not fit what the cache holds.
+#[derive(Debug, Clone)]
+pub enum TokenConflict {
+    /// The delta starts from another token than the cache stands at.
+    Expected { expected: Option<String>, stands_at: Option<String> },
+    /// The page does not follow the pages that are staged.
+    Page { given: String, awaited: Option<String> },
+    /// The round under way began with another token.
+    Round { expected: Option<String>, began_with: Option<String> },
+}
+
+/// `message` with DETAIL, HINT, and what SQLSTATE it is.
+struct Parts {
+    sqlstate: Sqlstate,
+    detail: String,
+    hint: String,
+}
+
+enum Sqlstate {
+    Ours(&'static [u8; 5]),
+    Postgres(PgSqlErrorCode),
+}
+
+impl Error {
+    /// An argument that Postgres has a code for.
+    pub fn argument(code: PgSqlErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Argument { code, message: message.into(), detail: String::new(), hint: hint.into() }
+    }
+
+    /// A NULL where a value must be: an answer about nothing would read as "free".
+    pub fn null_argument(name: &str) -> Self {
+        Self::argument(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not be null"),
+            format!("Pass a value for {name}; where a null means \"nothing to ask\", leave the call out."),
+        )
+    }
+
+    fn parts(&self) -> Parts {
+        let ours = |code, detail: String, hint: String| Parts { sqlstate: Sqlstate::Ours(code), detail, hint };
+        match self {
+            Error::UnknownCalendar { calendar } => ours(
+                b"SC001",
+                "No subscription of that name belongs to this role, or to a role that it is a member of.".into(),
+                format!("SELECT calsync_subscribe('{}'); or see calsync.status for the names.", literal(calendar)),
+            ),
+            Error::AmbiguousCalendar { owners, .. } => Parts {
+                sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS),
+                detail: format!("Roles that this role is a member of have each one: {}.", owners.join(", ")),
+                hint: "SET ROLE to the one that is meant, or give the calendars different names.".into(),
+            },
+            Error::NotCovered { why, calendar, .. } => {
+                let (detail, hint) = why.detail_and_hint(calendar);
+                ours(b"SC002", detail, hint)
+            }
+            Error::Stale { why, calendar } => {
+                let (detail, hint) = why.detail_and_hint(calendar);
+                ours(b"SC003", detail, hint)
+            }
+            Error::TokenConflict { why, calendar } => {
+                let (detail, hint) = why.detail_and_hint(calendar);
+                ours(b"SC004", detail, hint)
+            }
+            Error::InvalidDelta(invalid) => ours(
+                b"SC005",
+                "It was refused as a whole: the calendar is as it was.".into(),
+                invalid.hint().to_owned(),
+            ),
+            Error::Credential { detail, hint, .. } => ours(b"SC006", detail.clone(), hint.clone()),
+            Error::InvalidOption(invalid) => Parts {
+                sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE),
+                detail: String::new(),
+                hint: invalid.hint().to_owned(),
+            },
+            Error::Argument { code, detail, hint, .. } => {
+                Parts { sqlstate: Sqlstate::Postgres(*code), detail: detail.clone(), hint: hint.clone() }
+            }
+            Error::Spi(_) | Error::Internal(_) => Parts {
+                sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR),
+                detail: String::new(),
+                hint: "This is a bug in pg_calsync: please report it with the server log.".into(),
+            },
+        }
+    }
+
+    /// Raises it as a Postgres ERROR. Only the API functions do, as their last act.
+    fn raise(&self) -> ! {
+        let Parts { sqlstate, detail, hint } = self.parts();
+        let code = match sqlstate {
+            Sqlstate::Postgres(code) => code,
+            Sqlstate::Ours(code) => {
+                give_next_error_the_sqlstate(code);
+                PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION
+            }
+        };
+        let mut report = ErrorReport::new(code, self.to_string(), "");
+        if !detail.is_empty() {
+            report = report.set_detail(detail);
+        }
+        if !hint.is_empty() {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+impl NotCovered {
+    fn detail_and_hint(&self, calendar: &str) -> (String, String) {
+        match self {
+            NotCovered::NeverSynced { last_error: Some(error), .. } => (
+                format!("It has never been synced. The last try failed: {error}"),
+                "Mend the cause, then SELECT calsync_sync(); calsync.status shows how it goes.".into(),
+            ),
+            NotCovered::NeverSynced { fed_by_application: true, .. } => (
+                "Nothing has come for it yet: the application feeds it.".into(),
+                "Feed it with SELECT calsync_apply_delta(...).".into(),
+            ),
+            NotCovered::NeverSynced { .. } => (
+                "It has never been synced.".into(),
+                format!(
+                    "Wait for the worker, or CALL calsync_run(); SELECT * FROM calsync_coverage(ARRAY['{}']) shows \
+                     how it stands.",
+                    literal(calendar)
+                ),
+            ),
+            NotCovered::Outside { from, to, earlier, needed } => (
+                format!("The cache holds it from {from} to {to}."),
+                if *earlier {
+                    format!("Raise calsync.retention to at least '{needed}' and reload, or ask for a later window.")
+                } else {
+                    format!("Raise calsync.horizon to at least '{needed}' and reload, or ask for an earlier window.")
+                },
+            ),
+        }
+    }
+}
+
+impl Stale {
+    fn detail_and_hint(&self, calendar: &str) -> (String, String) {
+        match self {
+            Stale::Gone { last_error } => (
+                format!(
+                    "The provider no longer knows it: {}",
+                    last_error.as_deref().unwrap_or("it answered \"not found\" for hours")
+                ),
+                format!(
+                    "Share it again with the credential and SELECT calsync_sync('{0}'), or SELECT \
+                     calsync_unsubscribe('{0}').",
+                    literal(calendar)
+                ),
+            ),
+            Stale::Old { synced_at, limit, last_error, paused } => (
+                match last_error {
+                    Some(error) => {
+                        format!("Last synced at {synced_at}, the limit is {limit}. The last try failed: {error}")
+                    }
+                    None => format!("Last synced at {synced_at}, the limit is {limit}."),
+                },
+                if *paused {
+                    format!("It is paused: SELECT calsync_resume('{}').", literal(calendar))
+                } else {
+                    "See calsync.status, then SELECT calsync_sync() or CALL calsync_run(); to accept older data, raise \
+                     calsync.max_staleness."
+                        .into()
+                },
+            ),
+        }
+    }
+}
+
+impl TokenConflict {
+    fn detail_and_hint(&self, calendar: &str) -> (String, String) {
+        let token =
+            |token: &Option<String>| token.as_ref().map_or("none (a full sync)".to_owned(), |t| format!("\"{t}\""));
+        match self {
+            TokenConflict::Expected { expected, stands_at } => (
+                format!(
+                    "The delta was fetched with token {}, the cache stands at {}. Nothing was changed.",
+                    token(expected),
+                    stands_at
+                        .as_ref()
+                        .map_or("none (never synced, or to be synced in full)".to_owned(), |t| format!("\"{t}\""))
+                ),
+                match stands_at {
+                    Some(_) => "Somebody else moved it: fetch again from the token the cache stands at.".into(),
+                    None => "List the calendar in full and apply that without expectedSyncToken.".into(),
+                },
+            ),
+            TokenConflict::Page { given, awaited } => (
+                match awaited {
+                    Some(awaited) => format!("The page was fetched with \"{given}\", awaited is \"{awaited}\"."),
+                    None => format!("The page was fetched with \"{given}\", but no round is open."),
+                },
+                "Send the pages of a round in order, or begin it anew with \"pageToken\": null.".into(),
+            ),
+            TokenConflict::Round { expected, began_with } => (
+                format!(
+                    "The pages that are staged were fetched with token {}, this one with {}.",
+                    token(began_with),
+                    token(expected)
+                ),
+                format!(
+                    "Begin the round anew with \"pageToken\": null, or SELECT calsync_resync('{}') to drop what is \
+                     staged.",
+                    literal(calendar)
+                ),
+            ),
+        }
+    }
+}
+
+/// For use between single quotes.
+fn literal(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
+/// What ends every API function: the value, or the error raised.
+pub trait Report<T> {
+    fn report(self) -> T;
+}
+
+impl<T> Report<T> for Result<T, Error> {
+    fn report(self) -> T {
+        self.unwrap_or_else(|error| error.raise())
+    }
+}
+
+/// pgrx knows only Postgres' own SQLSTATEs, but an error context callback runs while the error is being built and may
+/// set another one, as SQL functions do for the cursor position. It is pushed here and runs once: raising the error
+/// resets the callback stack to what it was at the surrounding PG_TRY.
+fn give_next_error_the_sqlstate(code: &[u8; 5]) {
+    unsafe extern "C-unwind" {
+        fn errcode(sqlerrcode: c_int) -> c_int;
+    }
+    unsafe extern "C-unwind" fn set(packed: *mut c_void) {
+        // SAFETY: called by errfinish() only, while the error under construction is on top of its stack.
+        unsafe { errcode(packed as usize as c_int) };
+    }
+    // MAKE_SQLSTATE of elog.h: six bits a character.
+    let packed = code.iter().rev().fold(0usize, |packed, byte| packed << 6 | usize::from((byte - b'0') & 0x3f));
+    static mut CALLBACK: pg_sys::ErrorContextCallback =
+        pg_sys::ErrorContextCallback { previous: std::ptr::null_mut(), callback: None, arg: std::ptr::null_mut() };
+    // SAFETY: API functions run on the backend's only Postgres thread; the static outlives the raise that follows.
+    unsafe {
+        CALLBACK = pg_sys::ErrorContextCallback {
+            previous: pg_sys::error_context_stack,
+            callback: Some(set),
+            arg: packed as *mut c_void,
+        };
+        pg_sys::error_context_stack = &raw mut CALLBACK;
+    }
+}

@@ -1,0 +1,36 @@
+//! pg_calsync: people's calendars inside Postgres.
+//!
+//! This crate is the doing half: SQL in and out, the tables, the worker, the HTTP threads. What anything *means* is
+//! decided in `calsync-core`. The way of the data is one direction:
+//!
+//! ```text
+//! engine (asks the provider) -> calsync-core (what does the answer mean) -> store (one transaction)
+//!        -> calsync-core (what is busy) -> store (derived rows) -> api (the question)
+//! ```
+//!
+//! - [`api`]: the SQL functions, one file a topic; the only place where an [`error::Error`] is raised
+//! - [`store`]: every SQL statement that touches the tables
+//! - [`engine`]: rounds of syncing, shared by the worker and by `CALL calsync_run()`
+//! - [`worker`]: the launcher, one worker a database, and what wakes or stops them
+
+mod api;
+mod engine;
+mod error;
+mod settings;
+mod store;
+mod worker;
+
+use pgrx::prelude::*;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/functions.sql", name = "functions", requires = ["schema"]);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["views"], finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    worker::register();
+}

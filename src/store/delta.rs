@@ -1,0 +1,133 @@
+//! A delta that the application fetched: checked against where the cache stands, then staged or merged.
+
+use calsync_core::delta::{self, Envelope, GivenPageToken};
+use calsync_core::merge::latest_of_each;
+use calsync_core::row::RowChange;
+use pgrx::pg_sys;
+use serde_json::Value;
+
+use super::merge::{self, Counts, Source};
+use super::rounds::{self, Progress};
+use super::staging::{self, APPLICATION_ROUND, StagedPage, StagedRound};
+use super::subscription::{self, Subscription};
+use super::time;
+use crate::error::{Error, TokenConflict};
+
+/// What `calsync_apply_delta` returns.
+#[derive(Debug)]
+pub struct Applied {
+    pub calendar: String,
+    pub counts: Counts,
+    pub full_sync: bool,
+    pub complete: bool,
+    /// Where the cache stands now.
+    pub sync_token: Option<String>,
+}
+
+/// Tokens that an application got belong to the application's request, whose parameters nobody knows: the worker must
+/// not go on from them.
+const APPLICATION_PARAMETERS: &str = "application";
+
+pub fn apply(role: pg_sys::Oid, json: &Value) -> Result<Applied, Error> {
+    let envelope = delta::read_envelope(json)?;
+    let mut subscription = subscription::find_for_update(role, &envelope.calendar)?;
+    // Everything is read before anything is written: a delta is applied as a whole or not at all.
+    let changes: Vec<RowChange> =
+        latest_of_each(envelope.changes(&subscription.options()?)?).into_iter().map(RowChange::from).collect();
+    let staged = open_round(&subscription, &envelope)?;
+    match &envelope.end {
+        delta::End::NextPage(next) => stage(&subscription, &envelope, &changes, next),
+        delta::End::Complete(successor) => complete(&mut subscription, &envelope, changes, staged, successor),
+    }
+}
+
+/// The round that this page belongs to, if earlier pages of it are staged; checks that the page fits.
+fn open_round(subscription: &Subscription, envelope: &Envelope) -> Result<Option<StagedRound>, Error> {
+    let conflict = |why| Error::TokenConflict { calendar: subscription.calendar.clone(), why };
+    if envelope.expected_sync_token.is_some() && envelope.expected_sync_token != subscription.sync_token {
+        return Err(conflict(TokenConflict::Expected {
+            expected: envelope.expected_sync_token.clone(),
+            stands_at: subscription.sync_token.clone(),
+        }));
+    }
+    let mut staged = staging::find(subscription.id, APPLICATION_ROUND)?;
+    match (&envelope.page_token, &staged) {
+        (GivenPageToken::First, _) => {
+            staging::discard(subscription.id, APPLICATION_ROUND)?;
+            staged = None;
+        }
+        (GivenPageToken::Continues(given), round) => {
+            let awaited = round.as_ref().map(|round| round.next_page_token.clone());
+            if awaited.as_ref() != Some(given) {
+                return Err(conflict(TokenConflict::Page { given: given.clone(), awaited }));
+            }
+        }
+        (GivenPageToken::Absent, _) => {}
+    }
+    if let Some(round) = &staged
+        && round.expected_sync_token != envelope.expected_sync_token
+    {
+        return Err(conflict(TokenConflict::Round {
+            expected: envelope.expected_sync_token.clone(),
+            began_with: round.expected_sync_token.clone(),
+        }));
+    }
+    Ok(staged)
+}
+
+fn stage(
+    subscription: &Subscription,
+    envelope: &Envelope,
+    changes: &[RowChange],
+    next: &str,
+) -> Result<Applied, Error> {
+    staging::add_page(
+        subscription.id,
+        APPLICATION_ROUND,
+        &StagedPage {
+            expected_sync_token: envelope.expected_sync_token.as_deref(),
+            next_page_token: next,
+            time_zone: envelope.time_zone.as_deref(),
+            changes,
+        },
+    )?;
+    Ok(Applied {
+        calendar: subscription.calendar.clone(),
+        counts: Counts::default(),
+        full_sync: envelope.expected_sync_token.is_none(),
+        complete: false,
+        sync_token: subscription.sync_token.clone(),
+    })
+}
+
+fn complete(
+    subscription: &mut Subscription,
+    envelope: &Envelope,
+    changes: Vec<RowChange>,
+    staged: Option<StagedRound>,
+    successor: &str,
+) -> Result<Applied, Error> {
+    let full_sync = envelope.expected_sync_token.is_none();
+    let earlier_pages = staged.as_ref().map_or(0, |round| round.pages);
+    let time_zone = envelope.time_zone.clone().or(staged.as_ref().and_then(|round| round.time_zone.clone()));
+    let source = if staged.is_some() {
+        staging::add_changes(subscription.id, APPLICATION_ROUND, &changes)?;
+        Source::Staged(APPLICATION_ROUND)
+    } else {
+        Source::Page(&changes)
+    };
+    let counts = merge::merge(subscription, &merge::Round { source, full_sync, time_zone: time_zone.as_deref() })?;
+    let progress = Progress { full_sync, pages: earlier_pages.saturating_add(1), started_at: time::now() };
+    rounds::move_token(subscription.id, successor, APPLICATION_PARAMETERS, progress)?;
+    rounds::overtake(subscription.id)?;
+    if full_sync || counts.changed() {
+        rounds::record(subscription.id, progress, "committed", Some(counts), None)?;
+    }
+    Ok(Applied {
+        calendar: subscription.calendar.clone(),
+        counts,
+        full_sync,
+        complete: true,
+        sync_token: Some(successor.to_owned()),
+    })
+}

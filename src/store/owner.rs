@@ -1,0 +1,96 @@
+//! Doing things with the rights of the tables' owner, on behalf of whoever called.
+//!
+//! The tables are closed to everybody; the API functions check whose calendar is meant and then read and write as the
+//! owner. SECURITY DEFINER would hide from us who called, so the switch is made here, as Postgres' own foreign-key
+//! triggers make it. The caller's `search_path` must not be in force meanwhile: it could put an operator of the
+//! caller's before ours.
+
+use std::ffi::c_int;
+
+use pgrx::pg_sys;
+
+use crate::error::Error;
+
+/// Runs `work` as the owner of the tables, with `search_path` pinned. An ERROR inside undoes both with the
+/// (sub)transaction, as Postgres does for every such switch.
+pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let owner = table_owner()?;
+    let mut caller = pg_sys::InvalidOid;
+    let mut context: c_int = 0;
+    // SAFETY: plain calls on the main thread, undone below in reverse order; a raised ERROR leaves them to the abort of
+    // the (sub)transaction, which restores user id and settings.
+    let nest_level = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut caller, &mut context);
+        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int);
+        let nest_level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        nest_level
+    };
+    let result = work();
+    // SAFETY: as above; `nest_level` and `caller` are what was in force on entry.
+    unsafe {
+        pg_sys::AtEOXact_GUC(true, nest_level);
+        pg_sys::SetUserIdAndSecContext(caller, context);
+    }
+    result
+}
+
+/// The role that owns `calsync.subscription`, from the caches.
+fn table_owner() -> Result<pg_sys::Oid, Error> {
+    // SAFETY: syscache look-ups; the tuple is released before returning, the owner is copied out of it.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"calsync".as_ptr(), true);
+        let table = if schema == pg_sys::InvalidOid {
+            pg_sys::InvalidOid
+        } else {
+            pg_sys::get_relname_relid(c"subscription".as_ptr(), schema)
+        };
+        let tuple = if table == pg_sys::InvalidOid {
+            std::ptr::null_mut()
+        } else {
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, table.into())
+        };
+        if tuple.is_null() {
+            return Err(Error::argument(
+                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "extension pg_calsync is not installed in this database",
+                "CREATE EXTENSION pg_calsync;",
+            ));
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(owner)
+    }
+}
+
+/// The role on whose behalf the current function runs.
+pub fn caller() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether `role` may use what `owner` owns: it is a member that inherits, or a superuser. An owner that was dropped
+/// has no members.
+pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
+    let Ok(owner) = std::ffi::CString::new(owner) else { return false };
+    // SAFETY: catalog look-ups; `missing_ok` makes an unknown name InvalidOid instead of an ERROR.
+    unsafe {
+        let owner = pg_sys::get_role_oid(owner.as_ptr(), true);
+        owner != pg_sys::InvalidOid && pg_sys::has_privs_of_role(role, owner)
+    }
+}
+
+/// The name of a role.
+pub fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: with noerr false an unknown oid raises; the result is a palloc'd C string.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)).to_string_lossy().into_owned() }
+}

@@ -1,0 +1,212 @@
+//! The worker of one database: claims what is due, asks, applies, slides windows, sleeps until the next is due.
+
+use std::ffi::CStr;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{behave_as_a_backend, board, latch, reload_if_asked};
+use crate::engine::Engine;
+use crate::engine::transactions::{Transactions, WorkerTransactions};
+use crate::settings::{self, Settings};
+use crate::store::{rounds, upkeep};
+
+/// The longest sleep: windows slide and history ends by the clock.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// The pause after a unit of work failed that is nobody's in particular.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Windows slid in one go, so that due calendars need not wait for all of them.
+const SLIDES: usize = 20;
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
+    behave_as_a_backend();
+    // SAFETY: the launcher passes the database's oid; a datum holds it whole.
+    let database = pg_sys::Oid::from(argument.value() as u32);
+    connect();
+    board::worker_started(database);
+    // SAFETY: runs while shared memory is still there, whichever way the process ends.
+    unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
+    reload_if_asked();
+    match (Worker { transactions: WorkerTransactions, last_upkeep: None }).run() {
+        Departure::NoExtension => board::worker_ended(database, true),
+        Departure::NotWanted => board::worker_ended(database, false),
+    }
+    // SAFETY: ends the process the regular way; the launcher decides whether another follows.
+    unsafe { pg_sys::proc_exit(0) };
+}
+
+/// As the launcher said, in `bgw_extra`; as the role that the settings say.
+fn connect() {
+    let role = settings::worker_role();
+    // SAFETY: MyBgworkerEntry is set in every background worker; the launcher wrote the database's name, 0-terminated.
+    unsafe {
+        let name = CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr());
+        pg_sys::BackgroundWorkerInitializeConnection(
+            name.as_ptr(),
+            role.as_ref().map_or(std::ptr::null(), |role| role.as_ptr()),
+            0,
+        );
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn ended(_code: i32, database: pg_sys::Datum) {
+    board::worker_ended(pg_sys::Oid::from(database.value() as u32), false);
+}
+
+/// Why the worker leaves.
+enum Departure {
+    NoExtension,
+    /// `calsync.databases` no longer names this one.
+    NotWanted,
+}
+
+/// What the library finds in the database.
+enum Installed {
+    Missing,
+    OtherVersion(String),
+    Ours,
+}
+
+struct Worker {
+    transactions: WorkerTransactions,
+    last_upkeep: Option<Instant>,
+}
+
+impl Worker {
+    fn run(mut self) -> Departure {
+        let mut settings = Settings::snapshot();
+        let mut engine = loop {
+            match Engine::new(&settings) {
+                Ok(engine) => break engine,
+                Err(error) => {
+                    pgrx::warning!("pg_calsync: the HTTP threads could not be prepared: {error}");
+                    latch::wait_for(None, Some(HEARTBEAT));
+                }
+            }
+        };
+        let mut released = false;
+        let mut complained = false;
+        loop {
+            if reload_if_asked() {
+                settings = Settings::snapshot();
+                engine.reconfigure(&settings);
+                if !self.is_wanted() {
+                    return Departure::NotWanted;
+                }
+            }
+            match self.installed() {
+                Some(Installed::Ours) => {}
+                Some(Installed::Missing) => return Departure::NoExtension,
+                Some(Installed::OtherVersion(version)) => {
+                    if !std::mem::replace(&mut complained, true) {
+                        complain_about_version(&version);
+                    }
+                    latch::wait_for(None, Some(HEARTBEAT));
+                    continue;
+                }
+                None => {
+                    latch::wait_for(None, Some(PAUSE));
+                    continue;
+                }
+            }
+            if !released {
+                released = self.transactions.run(&mut rounds::release_claims_of_the_dead).is_ok();
+            }
+            engine.handle_answers(&mut self.transactions, &settings);
+            let claimed = engine.claim(&mut self.transactions, &settings, usize::MAX);
+            let more_upkeep = self.upkeep();
+            let sleep = match claimed {
+                Err(failed) => {
+                    pgrx::warning!("pg_calsync: no calendar could be claimed: {}", failed.reason);
+                    PAUSE
+                }
+                Ok(_) if more_upkeep => Duration::ZERO,
+                Ok(_) => self.sleep_until_due(&mut engine, &settings),
+            };
+            latch::wait_for(Some(engine.doorbell()), Some(sleep));
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        // SAFETY: MyBgworkerEntry is set in every background worker; the name ends in 0.
+        let name = unsafe { CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr()) };
+        settings::serves_database(&name.to_string_lossy())
+    }
+
+    /// None: it could not be found out just now.
+    fn installed(&mut self) -> Option<Installed> {
+        let version = crate::engine::transactions::catalog_query(|| {
+            Spi::connect(|client| {
+                let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_calsync'";
+                let mut table = client.select(sql, None, &[])?;
+                Ok(match table.next() {
+                    Some(row) => row.get::<String>(1)?,
+                    None => None,
+                })
+            })
+        })
+        .ok()?;
+        Some(match version {
+            None => Installed::Missing,
+            Some(version) if version == env!("CARGO_PKG_VERSION") => Installed::Ours,
+            Some(version) => Installed::OtherVersion(version),
+        })
+    }
+
+    /// Slides windows and ends history, at most once a heartbeat. Returns whether there is more to do at once.
+    fn upkeep(&mut self) -> bool {
+        if self.last_upkeep.is_some_and(|last| last.elapsed() < HEARTBEAT) {
+            return false;
+        }
+        let mut more = false;
+        if let Ok(to_slide) = self.transactions.run(&mut || upkeep::to_slide(SLIDES)) {
+            more = to_slide.len() == SLIDES;
+            for id in to_slide {
+                if let Err(failed) = self.transactions.run(&mut || upkeep::slide(id)) {
+                    pgrx::warning!("pg_calsync: the window of subscription {id} could not be slid: {}", failed.reason);
+                    more = false;
+                }
+            }
+        }
+        more |= self.transactions.run(&mut upkeep::forget_history).unwrap_or(false);
+        if !more {
+            self.last_upkeep = Some(Instant::now());
+        }
+        more
+    }
+
+    fn sleep_until_due(&mut self, engine: &mut Engine, settings: &Settings) -> Duration {
+        if !settings.enabled {
+            return HEARTBEAT;
+        }
+        if let Some(wait) = engine.budget_returns_in(settings) {
+            return wait.min(HEARTBEAT);
+        }
+        if !engine.has_room(settings) {
+            return HEARTBEAT;
+        }
+        match self.transactions.run(&mut rounds::next_due) {
+            Ok(Some(due)) => (due - Utc::now()).to_std().unwrap_or(Duration::ZERO).min(HEARTBEAT),
+            Ok(None) => HEARTBEAT,
+            Err(_) => PAUSE,
+        }
+    }
+}
+
+fn complain_about_version(version: &str) {
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!(
+            "pg_calsync: the database has version {version} of the extension, the library is {}",
+            env!("CARGO_PKG_VERSION")
+        ),
+        "",
+    )
+    .set_hint("ALTER EXTENSION pg_calsync UPDATE; calendars are not synced until then.")
+    .report(PgLogLevel::WARNING);
+}

@@ -1,0 +1,210 @@
+//! The launcher: finds the databases that have the extension and keeps a worker in each.
+//!
+//! It is connected to no database and so cannot look for the extension itself: it starts a worker in every database
+//! once, which leaves for good where there is none; after that it relies on the announcement that CREATE EXTENSION
+//! makes, and on new databases being new.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+
+use super::{behave_as_a_backend, board, latch, reload_if_asked};
+use crate::settings;
+
+/// How often the list of databases is read without being asked to.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// A worker that lived this long was healthy: the next restart is quick again.
+const HEALTHY: Duration = Duration::from_secs(60);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the launcher knows of one database.
+enum Place {
+    Running {
+        handle: *mut pg_sys::BackgroundWorkerHandle,
+        since: Instant,
+        pause: Duration,
+    },
+    /// A worker ended, or could not be started.
+    Waiting {
+        until: Instant,
+        pause: Duration,
+    },
+    /// No extension, until one is announced.
+    Absent,
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn calsync_launcher_main(_argument: pg_sys::Datum) {
+    behave_as_a_backend();
+    // SAFETY: no database, no role: access to the shared catalogs only.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
+    board::clear();
+    board::launcher_started();
+    let mut places: HashMap<pg_sys::Oid, Place> = HashMap::new();
+    loop {
+        reload_if_asked();
+        let databases = databases();
+        places.retain(|database, _| {
+            let lives = databases.iter().any(|(oid, _)| oid == database);
+            if !lives {
+                board::forget(*database);
+            }
+            lives
+        });
+        let mut wait = HEARTBEAT;
+        for (database, name) in &databases {
+            if let Some(soon) = look_after(&mut places, *database, name) {
+                wait = wait.min(soon);
+            }
+        }
+        latch::wait_for(None, Some(wait));
+    }
+}
+
+/// Does what this database needs. Returns when to look again, if that is before the heartbeat.
+fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, name: &CStr) -> Option<Duration> {
+    let announced = board::take_announcement(database);
+    let pause = match places.get(&database) {
+        Some(Place::Running { handle, since, pause }) => {
+            // SAFETY: the handle came from registering and is freed when the place is forgotten.
+            if unsafe { is_running(*handle) } {
+                return None;
+            }
+            if board::is_absent(database) && !announced {
+                places.insert(database, Place::Absent);
+                return None;
+            }
+            let pause = if since.elapsed() >= HEALTHY { SHORTEST_PAUSE } else { *pause };
+            if board::is_held(database) {
+                SHORTEST_PAUSE
+            } else {
+                places.insert(
+                    database,
+                    Place::Waiting {
+                        until: Instant::now() + if announced { Duration::ZERO } else { pause },
+                        pause: (pause * 2).min(LONGEST_PAUSE),
+                    },
+                );
+                return Some(if announced { Duration::ZERO } else { pause });
+            }
+        }
+        Some(Place::Waiting { until, pause }) => {
+            let left = until.saturating_duration_since(Instant::now());
+            if !left.is_zero() && !announced {
+                return Some(left);
+            }
+            *pause
+        }
+        Some(Place::Absent) if !announced => return None,
+        Some(Place::Absent) | None => SHORTEST_PAUSE,
+    };
+    if board::is_held(database) {
+        // The holder nudges us when it is done; should it die, we look again.
+        return Some(SHORTEST_PAUSE);
+    }
+    if !settings::serves_database(&name.to_string_lossy()) {
+        places.remove(&database);
+        return None;
+    }
+    let place = match start_worker(database, name) {
+        Some(handle) => Place::Running { handle, since: Instant::now(), pause },
+        None => {
+            warn_about_slots(name);
+            Place::Waiting { until: Instant::now() + LONGEST_PAUSE, pause }
+        }
+    };
+    places.insert(database, place);
+    None
+}
+
+unsafe fn is_running(handle: *mut pg_sys::BackgroundWorkerHandle) -> bool {
+    let mut process = 0;
+    // SAFETY: the caller's handle is live.
+    let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle, &mut process) };
+    status != pg_sys::BgwHandleStatus::BGWH_STOPPED
+}
+
+/// None: Postgres has no slot for it.
+fn start_worker(database: pg_sys::Oid, name: &CStr) -> Option<*mut pg_sys::BackgroundWorkerHandle> {
+    // SAFETY: the struct is plain data, zero is valid for each field; texts are cut to their arrays, which end in 0.
+    unsafe {
+        let mut worker: pg_sys::BackgroundWorker = std::mem::zeroed();
+        copy_text(&mut worker.bgw_name, &[c"pg_calsync worker for ".to_bytes(), name.to_bytes()].concat());
+        copy_text(&mut worker.bgw_type, b"pg_calsync worker");
+        copy_text(&mut worker.bgw_library_name, b"pg_calsync");
+        copy_text(&mut worker.bgw_function_name, b"calsync_worker_main");
+        copy_text(&mut worker.bgw_extra, name.to_bytes());
+        worker.bgw_flags =
+            (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as std::ffi::c_int;
+        worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
+        // The launcher starts it again, and knows when not to.
+        worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+        worker.bgw_main_arg = pg_sys::Datum::from(database);
+        worker.bgw_notify_pid = pg_sys::MyProcPid;
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let mut handle = std::ptr::null_mut();
+        let registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
+        pg_sys::MemoryContextSwitchTo(context);
+        registered.then_some(handle)
+    }
+}
+
+fn copy_text(field: &mut [std::ffi::c_char], text: &[u8]) {
+    let room = field.len().saturating_sub(1);
+    for (place, byte) in field.iter_mut().take(room).zip(text) {
+        *place = *byte as std::ffi::c_char;
+    }
+}
+
+fn warn_about_slots(name: &CStr) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format!(
+            "pg_calsync: no worker for database \"{}\": all background worker slots are taken",
+            name.to_string_lossy()
+        ),
+        "",
+    )
+    .set_hint("Raise max_worker_processes: one for the launcher and one for each database with pg_calsync.")
+    .report(PgLogLevel::WARNING);
+}
+
+/// The databases one can connect to, templates aside.
+fn databases() -> Vec<(pg_sys::Oid, CString)> {
+    let mut found = Vec::new();
+    // SAFETY: what the autovacuum launcher does: a scan of a shared catalog in a transaction of its own. The names are
+    // copied out before it ends.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+            if database.datallowconn && !database.datistemplate {
+                found.push((database.oid, CStr::from_ptr(database.datname.data.as_ptr()).to_owned()));
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        pg_sys::CommitTransactionCommand();
+    }
+    found
+}

@@ -1,0 +1,181 @@
+//! Leaving a database that somebody wants for himself.
+//!
+//! DROP DATABASE, ALTER DATABASE .. RENAME, .. SET TABLESPACE and CREATE DATABASE .. TEMPLATE fail while anybody is
+//! connected, and give others five seconds to go; a worker would never go by itself. So before such a statement runs,
+//! its database is marked as held and the worker is told to end; the launcher starts none while the holder lives, and
+//! starts one again when it is done, should the database still be there.
+
+use std::ffi::{CStr, c_char};
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{board, latch, wake};
+
+/// How long a statement waits for the worker to go; then it fails as it would without us.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+
+pub fn register() {
+    // SAFETY: library load, the only thread; the hook calls the one that was there.
+    unsafe {
+        PREVIOUS = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(utility);
+    }
+}
+
+#[pg_guard]
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    let run = || {
+        // SAFETY: hands on what Postgres handed over, to the hook that was there or to Postgres' own way.
+        unsafe {
+            match PREVIOUS {
+                Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                    previous(
+                        statement,
+                        query,
+                        read_only_tree,
+                        context,
+                        parameters,
+                        environment,
+                        destination,
+                        completion,
+                    )
+                }),
+                None => pg_sys::standard_ProcessUtility(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                ),
+            }
+        }
+    };
+    // SAFETY: a planned statement has a utility statement here.
+    let utility = unsafe { (*statement).utilityStmt };
+    // SAFETY: as above; the node's tag says what it is.
+    if unsafe { drops_an_extension(utility) } {
+        // Perhaps ours: the worker looks when this has committed.
+        wake::worker_at_commit();
+        return run();
+    }
+    // SAFETY: as above.
+    let Some(database) = (unsafe { wanted_alone(utility) }) else { return run() };
+    board::hold(database);
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
+        send_away(database);
+        run();
+    }))
+    .finally(move || {
+        board::release(database);
+        // Whether the database is still there, or a copy of it has come: the launcher looks.
+        wake::nudge(board::launcher());
+    })
+    .execute();
+}
+
+/// Waits until the worker has gone.
+fn send_away(database: pg_sys::Oid) {
+    let asked = Instant::now();
+    loop {
+        let worker = board::worker(database);
+        if worker == 0 || asked.elapsed() > PATIENCE {
+            return;
+        }
+        // SAFETY: our own worker, which ends on this signal at its next interruptible point.
+        unsafe { libc::kill(worker, libc::SIGTERM) };
+        latch::wait_for(None, Some(Duration::from_millis(20)));
+    }
+}
+
+unsafe fn drops_an_extension(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag is checked before the cast.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_DropStmt
+            && (*node.cast::<pg_sys::DropStmt>()).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+    }
+}
+
+/// The database that the statement needs to be alone in, if this role may do that to it: nobody else shall be able to
+/// send workers away.
+unsafe fn wanted_alone(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+    use pg_sys::NodeTag;
+    // SAFETY: the tag is checked before each cast; the strings are the parser's.
+    unsafe {
+        let (name, is_template) = match (*node).type_ {
+            NodeTag::T_DropdbStmt => ((*node.cast::<pg_sys::DropdbStmt>()).dbname.cast_const(), false),
+            NodeTag::T_RenameStmt => {
+                let rename = node.cast::<pg_sys::RenameStmt>();
+                if (*rename).renameType != pg_sys::ObjectType::OBJECT_DATABASE {
+                    return None;
+                }
+                ((*rename).subname.cast_const(), false)
+            }
+            NodeTag::T_AlterDatabaseStmt => {
+                let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
+                option_named((*alter).options, c"tablespace")?;
+                ((*alter).dbname.cast_const(), false)
+            }
+            NodeTag::T_CreatedbStmt => {
+                let create = node.cast::<pg_sys::CreatedbStmt>();
+                let template = option_named((*create).options, c"template")?;
+                (pg_sys::defGetString(template).cast_const(), true)
+            }
+            _ => return None,
+        };
+        let database = pg_sys::get_database_oid(name, true);
+        if database == pg_sys::InvalidOid {
+            return None;
+        }
+        let role = pg_sys::GetUserId();
+        let allowed = pg_sys::pg_database_ownercheck(database, role)
+            || (is_template && pg_sys::have_createdb_privilege() && is_marked_template(database));
+        allowed.then_some(database)
+    }
+}
+
+/// Anyone who may create databases may copy a database marked as template.
+unsafe fn is_marked_template(database: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up; the tuple is released after the flag was read.
+    unsafe {
+        let tuple =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::DATABASEOID as i32, pg_sys::Datum::from(database));
+        if tuple.is_null() {
+            return false;
+        }
+        let marked = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datistemplate;
+        pg_sys::ReleaseSysCache(tuple);
+        marked
+    }
+}
+
+/// The DefElem of this name in a list of them.
+unsafe fn option_named(options: *mut pg_sys::List, name: &CStr) -> Option<*mut pg_sys::DefElem> {
+    // SAFETY: the parser makes lists of DefElem for the options of these statements.
+    unsafe {
+        pgrx::memcx::current_context(|context| {
+            pgrx::list::List::<*mut std::ffi::c_void>::downcast_ptr_in_memcx(options, context).and_then(|options| {
+                options
+                    .iter()
+                    .map(|option| option.cast::<pg_sys::DefElem>())
+                    .find(|option| CStr::from_ptr((**option).defname) == name)
+            })
+        })
+    }
+}
