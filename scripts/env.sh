@@ -19,8 +19,33 @@ else
     as_server() { "$@"; }
 fi
 STAGED_PG=$STAGE/pg
+STAGED_BIN=$STAGED_PG/lib/postgresql/$PG_MAJOR/bin
+STAGED_PG_CONFIG=$STAGED_BIN/pg_config
 export PG_CALSYNC_STAGE=$STAGE
 export PG_CALSYNC_PYTHON=$STAGE/python/bin/python3
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$1" >&2; shift; for line in "$@"; do printf '  %s\n' "$line" >&2; done; exit 1; }
+
+# Builds the extension for a server and lays out what would be installed below target/package; `release` or `dev`.
+# Needs cargo-pgrx, but neither `cargo pgrx init` nor anything in the user's ~/.pgrx.
+package_extension() {
+    local pg_config=$1 profile=$2 major flags=()
+    major=$("$pg_config" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+    [ "$major" = "$PG_MAJOR" ] || die "this is Postgres $major, according to $pg_config" \
+        "pg_calsync 0.1.0 is for Postgres $PG_MAJOR: make PG_CONFIG=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config"
+    [ "$profile" = release ] || flags=(--debug)
+    say "building pg_calsync for Postgres $major, $profile (two to four minutes the first time)"
+    mkdir -p "$ROOT/target/pgrx-home"
+    (cd "$ROOT" && PGRX_HOME=$ROOT/target/pgrx-home PGRX_PG_CONFIG_PATH=$pg_config PATH=$TOOLS/bin:$PATH \
+        cargo pgrx package --package pg_calsync --pg-config "$pg_config" --no-default-features --features "pg$major" \
+        --out-dir "$ROOT/target/package/$profile" "${flags[@]}" >"$ROOT/target/package.log" 2>&1) \
+        || { tail -n 60 "$ROOT/target/package.log" >&2; die "the build failed" "The whole log is in target/package.log"; }
+}
+
+# Installs into the private copy of Postgres.
+install_staged() {
+    local profile=$1
+    package_extension "$STAGED_PG_CONFIG" "$profile"
+    cp -a "$ROOT/target/package/$profile$STAGED_PG/." "$STAGED_PG/"
+}

@@ -171,7 +171,8 @@ fn warn_about_slots(name: &CStr) {
         ),
         "",
     )
-    .set_hint("Raise max_worker_processes: one for the launcher and one for each database with pg_calsync.")
+    .set_hint("Raise max_worker_processes: pg_calsync needs one for its launcher and one for each database that has it, beside \
+         those of Postgres itself and of other extensions.")
     .report(PgLogLevel::WARNING);
 }
 

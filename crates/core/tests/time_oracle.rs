@@ -1,18 +1,10 @@
-//! Other people's programs as judges of our calendar arithmetic.
+//! python-dateutil as the judge of our calendar arithmetic: seeded rules of every frequency, with the parts that RFC 5545
+//! allows, in zones with all kinds of changes of the clocks, expanded over a year by both.
 //!
-//! - `generated_rules_agree_with_python_dateutil`: seeded rules of every frequency with the parts that RFC 5545 allows,
-//!   in zones with all kinds of changes of the clocks, expanded over a year by both.
-//! - `overrides_agree_with_recurring_ical_events`: series with moved and deleted occurrences.
-//!
-//! They run Python: the interpreter named by `PG_CALSYNC_PYTHON`, else `python3`, with
-//! `crates/core/tests/oracle/requirements.txt` installed. `PG_CALSYNC_ORACLE_SIZE` sets the number of rules (CI: 5,000),
-//! `PG_CALSYNC_ORACLE_SEED` other rules than usual.
+//! `PG_CALSYNC_PYTHON` names the interpreter (else `python3`), with `crates/core/tests/oracle/requirements.txt`
+//! installed. `PG_CALSYNC_ORACLE_SIZE` sets the number of rules, `PG_CALSYNC_ORACLE_SEED` other rules than usual.
 
 mod time_support;
-
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use calsync_core::interval::Interval;
 use calsync_core::recurrence::{Length, Series, Start};
@@ -20,6 +12,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use time_support::dice::Dice;
+use time_support::oracle::{ask, setting};
 use time_support::rules;
 use time_support::tz;
 
@@ -27,38 +20,6 @@ const LOCAL: &str = "%Y%m%dT%H%M%S";
 
 /// How many rules CI compares, in about ten seconds.
 const CI_SIZE: usize = 5_000;
-
-fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
-        Err(_) => otherwise,
-    }
-}
-
-/// Sends the cases through one of the Python programs, a line each, and reads a line of JSON for each.
-fn ask(program: &str, cases: &[Value]) -> Vec<Value> {
-    let python = std::env::var("PG_CALSYNC_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(program);
-    let mut oracle = Command::new(&python)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {python}: {error}; set PG_CALSYNC_PYTHON"));
-    let mut questions = oracle.stdin.take().expect("a pipe");
-    let text: String = cases.iter().map(|case| format!("{case}\n")).collect();
-    let writer = std::thread::spawn(move || questions.write_all(text.as_bytes()));
-    let output = oracle.wait_with_output().expect("its output");
-    assert!(
-        output.status.success(),
-        "{program} failed; is it installed? {python} -m pip install -r crates/core/tests/oracle/requirements.txt"
-    );
-    writer.join().expect("the writer").expect("written");
-    let answers: Vec<Value> =
-        output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    assert_eq!(answers.len(), cases.len(), "an answer to each case");
-    answers
-}
 
 struct Case {
     start: NaiveDateTime,

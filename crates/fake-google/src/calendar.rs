@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Version, instant};
 use crate::error::FakeError;
 use crate::quirks::Quirks;
-use crate::times::{parse_zone, rfc3339_millis};
+use crate::times::{Time, parse_zone, rfc3339_millis};
 
 /// An event resource.
 pub type Resource = Map<String, Value>;
@@ -180,6 +180,19 @@ impl Calendar {
 
     pub fn writable(&self) -> bool {
         matches!(self.access_role.as_str(), "owner" | "writer" | "writerWithoutPrivateAccess")
+    }
+
+    /// Instants stay and are shown with the new zone's offsets; days are now read in the new zone.
+    pub fn move_to(&mut self, zone: Tz) {
+        for stored in self.events.values_mut() {
+            for field in ["start", "end", "originalStartTime"] {
+                let time = stored.resource.get(field).map(|value| Time::parse(value, self.zone, field));
+                if let Some(Ok(time)) = time {
+                    stored.resource.insert(field.into(), time.render(zone));
+                }
+            }
+        }
+        self.zone = zone;
     }
 
     /// Every living or cancelled exception of a series.

@@ -210,7 +210,9 @@ impl Control {
         self.edit(calendar, |edit| edit.delete(id, None))
     }
 
-    /// "This and following": see [`crate`]. Answers the new master.
+    /// "This and following events", from the occurrence that starts at `at` (RFC 3339, or a date): the old master gets
+    /// an `UNTIL`, a new one, `<id>_R20250327T123000`, goes on with `patch` applied and takes over the later
+    /// exceptions, whose ids stay. Answers the new master. At the first occurrence it is a patch of the whole series.
     pub fn split_series(&self, calendar: &str, master: &str, at: &str, patch: &Value) -> Result<Value, ApiError> {
         self.edit(calendar, |edit| edit.split(master, at, patch))
     }

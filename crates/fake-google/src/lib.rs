@@ -91,6 +91,11 @@
 //!   "action":{"truncate":{"bytes":100}}}'
 //! ```
 //!
+//! # Ids of occurrences
+//! `<master>_20250326T123000Z`, or `<master>_20250326` for whole days, always by the original start. A series that
+//! "this and following" split off is called `<id>_R20250327T123000`, but its occurrences keep the original id in
+//! front: `<id>_20250328T123000Z`, with `recurringEventId` naming the new master. Both forms can be asked for.
+//!
 //! # Where it knows less than Google
 //! - One user, to whom all calendars belong; no sharing, and a guest's copy in another calendar is not made.
 //! - A calendar's attendees, conference data and reminders are kept as given, never checked.

@@ -251,12 +251,15 @@ fn cut_page(
         };
         let next = PageToken { snapshot: kept, offset: end, page: page + 1 };
         answer.insert("nextPageToken".into(), json!(next.encode()));
-    } else if let Some(token) = snapshot.sync_token {
-        if quirks.omit_sync_tokens > 0 {
-            state.quirks_mut(id).omit_sync_tokens -= 1;
-        } else {
-            answer.insert("nextSyncToken".into(), json!(token));
-        }
+        return Ok(Value::Object(answer));
+    }
+    if let Some(token) = at {
+        state.snapshots.finish(token.snapshot);
+    }
+    match snapshot.sync_token {
+        Some(_) if quirks.omit_sync_tokens > 0 => state.quirks_mut(id).omit_sync_tokens -= 1,
+        Some(token) => drop(answer.insert("nextSyncToken".into(), json!(token))),
+        None => {}
     }
     Ok(Value::Object(answer))
 }

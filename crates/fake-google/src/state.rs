@@ -91,12 +91,12 @@ impl State {
     /// server's fields they bring are kept.
     pub fn add_calendar(&mut self, new: &NewCalendar) -> Result<(), FakeError> {
         let mut calendar = Calendar::new(new, self.clock.tick())?;
+        // One change for all of them: `updated` must not run ahead of the clock by a millisecond an event.
+        let mut edit = Edit::begin(&mut calendar, &mut self.dice, &mut self.clock);
         for event in &new.events {
-            let id = event.get("id").and_then(Value::as_str).unwrap_or("(without id)").to_owned();
-            let mut edit = Edit::begin(&mut calendar, &mut self.dice, &mut self.clock);
             edit.seed(event).map_err(|source| FakeError::SeedEvent {
                 calendar: new.id.clone(),
-                event: id,
+                event: event.get("id").and_then(Value::as_str).unwrap_or("(without id)").to_owned(),
                 source: Box::new(source),
             })?;
         }
@@ -112,7 +112,9 @@ impl State {
         };
         let version = self.clock.tick();
         let calendar = self.calendar_mut(id).map_err(|_| FakeError::UnknownCalendar(id.into()))?;
-        calendar.zone = zone.unwrap_or(calendar.zone);
+        if let Some(zone) = zone {
+            calendar.move_to(zone);
+        }
         if let Some(summary) = &patch.summary {
             calendar.summary.clone_from(summary);
         }

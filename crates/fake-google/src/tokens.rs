@@ -4,7 +4,7 @@
 //! protobuf message in base64: the version twice, a constant, and two numbers), of which the last two hold the
 //! calendar and the parameters of the list that yielded it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -111,17 +111,21 @@ pub struct Snapshot {
 pub struct Snapshots {
     kept: BTreeMap<u64, Snapshot>,
     last: u64,
+    /// Those whose last page was served, oldest first: kept a while, for a client that lost the answer.
+    finished: VecDeque<u64>,
 }
 
 impl Default for Snapshots {
     /// Numbered from the present instant, so that page tokens of an earlier run name nothing.
     fn default() -> Self {
-        Self { kept: BTreeMap::new(), last: chrono::Utc::now().timestamp_micros().unsigned_abs() }
+        let last = chrono::Utc::now().timestamp_micros().unsigned_abs();
+        Self { kept: BTreeMap::new(), last, finished: VecDeque::new() }
     }
 }
 
 impl Snapshots {
     const KEEP: usize = 1024;
+    const KEEP_FINISHED: usize = 16;
 
     pub fn keep(&mut self, snapshot: Snapshot) -> u64 {
         self.last += 1;
@@ -130,6 +134,19 @@ impl Snapshots {
             self.kept.pop_first();
         }
         self.last
+    }
+
+    /// The last page went out. Whole calendars in memory add up, so only the newest of these stay.
+    pub fn finish(&mut self, id: u64) {
+        if self.finished.contains(&id) {
+            return;
+        }
+        self.finished.push_back(id);
+        if self.finished.len() > Self::KEEP_FINISHED
+            && let Some(oldest) = self.finished.pop_front()
+        {
+            self.kept.remove(&oldest);
+        }
     }
 
     pub fn get(&self, id: u64) -> Option<&Snapshot> {

@@ -240,3 +240,19 @@ fn calendars_are_listed_and_read() {
     let delta = client.get(&format!("/users/me/calendarList?syncToken={token}"));
     assert_eq!(delta.json["items"][0]["deleted"], Value::Bool(true));
 }
+
+#[test]
+fn a_calendar_that_moves_to_another_zone_takes_its_days_along() {
+    let (google, client) = alice();
+    google.insert_event(ALICE, &daily("standup")).unwrap();
+    google.insert_event(ALICE, &all_day("trip", "2025-03-24", "2025-03-25")).unwrap();
+
+    google.patch_calendar(ALICE, &serde_json::from_value(json!({ "timeZone": "Europe/Vienna" })).unwrap()).unwrap();
+
+    let list = client.full();
+    assert_eq!(list.json["timeZone"], "Europe/Vienna");
+    let start = json!({ "dateTime": "2025-03-24T13:30:00+01:00", "timeZone": "America/Chicago" });
+    assert_eq!(list.item("standup")["start"], start, "the same instant, and the series stays in its own zone");
+    let window = [("timeMin", "2025-03-24T23:00:00Z"), ("q", "trip")];
+    assert!(client.list(&window).ids().is_empty(), "the day ends at Vienna's midnight now");
+}

@@ -48,7 +48,7 @@ fn receiver(statuses: &'static [u16]) -> (String, Receiver<Notice>) {
 }
 
 fn next(notices: &Receiver<Notice>) -> Notice {
-    notices.recv_timeout(Duration::from_secs(5)).expect("a notification")
+    notices.recv_timeout(Duration::from_secs(20)).expect("a notification")
 }
 
 fn none(notices: &Receiver<Notice>) {
@@ -144,7 +144,7 @@ fn notifications_get_lost_late_and_doubled_on_demand() {
     google.set_push_quirks(PushQuirks { drop_next: 1, ..PushQuirks::default() });
     act();
     none(&notices);
-    google.set_push_quirks(PushQuirks { delay_ms: 300, ..PushQuirks::default() });
+    google.set_push_quirks(PushQuirks { delay_ms: 800, ..PushQuirks::default() });
     act();
     none(&notices);
     next(&notices);

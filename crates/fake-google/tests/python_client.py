@@ -121,9 +121,9 @@ def watching(service, events):
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
     channel = {"id": "python-1", "type": "web_hook", "address": f"http://127.0.0.1:{receiver.server_port}/"}
     opened = events.watch(calendarId=ALICE, body=channel).execute()
-    assert Receiver.notices.get(timeout=5)["x-goog-resource-state"] == "sync"
+    assert Receiver.notices.get(timeout=20)["x-goog-resource-state"] == "sync"
     control(f"/calendars/{ALICE}/events", meeting("by the user", 23))
-    assert Receiver.notices.get(timeout=5)["x-goog-resource-id"] == opened["resourceId"]
+    assert Receiver.notices.get(timeout=20)["x-goog-resource-id"] == opened["resourceId"]
     assert refused(events.watch(calendarId=ALICE, body=channel)) == (400, "channelIdNotUnique")
     stop = {"id": opened["id"], "resourceId": opened["resourceId"]}
     service.channels().stop(body=stop).execute()

@@ -90,6 +90,7 @@ fn this_and_following_ends_the_old_series_and_starts_a_new_one() {
     assert_eq!(starts(&client, &window).len(), 6, "one a day, as before");
     let one = client.get(&events("standup_20250329T123000Z")).json;
     assert_eq!((&one["recurringEventId"], &one["summary"]), (&json!(new), &json!("Sit-down")));
+    assert_eq!(client.get(&events("standup_R20250327T123000_20250329T123000Z")).json, one, "its long form");
 }
 
 #[test]

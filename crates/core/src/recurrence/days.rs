@@ -88,10 +88,6 @@ impl DayFilter {
         (!others).then_some(self.weekdays.count_ones())
     }
 
-    pub fn asks_for_weeks(&self) -> bool {
-        !self.weeks.is_empty()
-    }
-
     pub fn matches(&self, day: NaiveDate) -> bool {
         self.admits_month(day.month())
             && self.admits_month_day(day)

@@ -9,7 +9,8 @@ use super::problem::Excess;
 use super::rule::{Frequency, Rule};
 use super::walk::Budget;
 
-const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+const MINUTE: i64 = 60;
 
 #[derive(Debug, Clone)]
 pub(super) struct Times {
@@ -64,7 +65,7 @@ impl Times {
         let pace = self.pace.filter(|_| self.positions.is_empty())?;
         let as_started = |times: &[i64], start: u32| times == [i64::from(start)].as_slice();
         let even = self.hours.len() == 24
-            && (if pace.period == 3600 {
+            && (if pace.period == HOUR {
                 as_started(&self.minutes, pace.start.minute())
             } else {
                 self.minutes.len() == 60
@@ -95,14 +96,13 @@ impl Times {
             for minute in &self.minutes {
                 for second in &self.seconds {
                     budget.step()?;
-                    found.extend(at(midnight, hour * 3600 + minute * 60 + second));
+                    found.extend(at(midnight, hour * HOUR + minute * MINUTE + second));
                 }
             }
         }
         Ok(())
     }
 
-    /// Goes from period to period where they are far apart, from one time it asks for to the next where they are close.
     fn paced(
         &self,
         pace: Pace,
@@ -110,28 +110,24 @@ impl Times {
         found: &mut Vec<NaiveDateTime>,
         budget: &mut Budget,
     ) -> Result<(), Excess> {
-        for hour in &self.hours {
+        for hour in self.hours.iter().map(|hour| hour * HOUR) {
             budget.step()?;
-            if pace.next(midnight, hour * 3600) >= (hour + 1) * 3600 {
-                continue;
-            }
-            if pace.period == 3600 {
-                self.in_hour(*hour, midnight, found, budget)?;
-                continue;
-            }
-            for minute in &self.minutes {
-                budget.step()?;
-                let minute = hour * 60 + minute;
-                if pace.next(midnight, minute * 60) < (minute + 1) * 60 {
-                    self.in_minute(pace, minute, midnight, found, budget)?;
+            match pace.period {
+                HOUR if pace.next(midnight, hour) == hour => self.within_hour(hour, midnight, found, budget)?,
+                HOUR => {}
+                MINUTE => {
+                    for minute in pace.starts(midnight, hour, MINUTE, &self.minutes, budget)? {
+                        self.within_minute(minute, midnight, found, budget)?;
+                    }
                 }
+                _ => self.seconds_of(pace, hour, midnight, found, budget)?,
             }
         }
         Ok(())
     }
 
     /// One period of an HOURLY rule.
-    fn in_hour(
+    fn within_hour(
         &self,
         hour: i64,
         midnight: NaiveDateTime,
@@ -142,7 +138,7 @@ impl Times {
         for minute in &self.minutes {
             for second in &self.seconds {
                 budget.step()?;
-                set.extend(at(midnight, hour * 3600 + minute * 60 + second));
+                set.extend(at(midnight, hour + minute * MINUTE + second));
             }
         }
         pick(&mut set, &self.positions);
@@ -150,10 +146,9 @@ impl Times {
         Ok(())
     }
 
-    /// One period of a MINUTELY rule, or the periods of a SECONDLY rule within one minute of the day.
-    fn in_minute(
+    /// One period of a MINUTELY rule.
+    fn within_minute(
         &self,
-        pace: Pace,
         minute: i64,
         midnight: NaiveDateTime,
         found: &mut Vec<NaiveDateTime>,
@@ -162,18 +157,33 @@ impl Times {
         let mut set = Vec::with_capacity(self.seconds.len());
         for second in &self.seconds {
             budget.step()?;
-            let second = minute * 60 + second;
-            if pace.period == 60 || pace.next(midnight, second) == second {
-                set.extend(at(midnight, second));
-            }
+            set.extend(at(midnight, minute + second));
         }
-        if pace.period == 60 {
-            pick(&mut set, &self.positions);
-        } else if !self.positions.is_empty() {
-            // Each second is a set of one.
-            set.retain(|_| self.positions.iter().any(|position| position.abs() == 1));
-        }
+        pick(&mut set, &self.positions);
         found.extend(set);
+        Ok(())
+    }
+
+    /// The periods of a SECONDLY rule in one hour; each is a set of one.
+    fn seconds_of(
+        &self,
+        pace: Pace,
+        hour: i64,
+        midnight: NaiveDateTime,
+        found: &mut Vec<NaiveDateTime>,
+        budget: &mut Budget,
+    ) -> Result<(), Excess> {
+        if !self.positions.is_empty() && !self.positions.iter().any(|position| position.abs() == 1) {
+            return Ok(());
+        }
+        if pace.step >= MINUTE && pace.next(midnight, hour) >= hour + HOUR {
+            return Ok(());
+        }
+        for minute in &self.minutes {
+            budget.step()?;
+            let seconds = pace.starts(midnight, hour + minute * MINUTE, 1, &self.seconds, budget)?;
+            found.extend(seconds.into_iter().filter_map(|second| at(midnight, second)));
+        }
         Ok(())
     }
 }
@@ -185,12 +195,43 @@ impl Pace {
         let passed = midnight.and_utc().timestamp() + from - start;
         from + (-passed).rem_euclid(self.step)
     }
+
+    /// Of sixty minutes or seconds (`unit`) from `from` on, those of the list at which a period begins. Goes from period
+    /// to period where these are far apart, from one of the list to the next where they are close.
+    fn starts(
+        self,
+        midnight: NaiveDateTime,
+        from: i64,
+        unit: i64,
+        list: &[i64],
+        budget: &mut Budget,
+    ) -> Result<Vec<i64>, Excess> {
+        let mut starts = Vec::new();
+        if 60 * unit / self.step < list.len() as i64 {
+            let mut second = self.next(midnight, from);
+            while second < from + 60 * unit {
+                budget.step()?;
+                if list.binary_search(&((second - from) / unit)).is_ok() {
+                    starts.push(second);
+                }
+                second += self.step;
+            }
+            return Ok(starts);
+        }
+        for second in list.iter().map(|number| from + number * unit) {
+            budget.step()?;
+            if self.next(midnight, second) == second {
+                starts.push(second);
+            }
+        }
+        Ok(starts)
+    }
 }
 
 fn pace(rule: &Rule, start: NaiveDateTime) -> Option<Pace> {
     let period = match rule.frequency {
-        Frequency::Hourly => 3600,
-        Frequency::Minutely => 60,
+        Frequency::Hourly => HOUR,
+        Frequency::Minutely => MINUTE,
         Frequency::Secondly => 1,
         _ => return None,
     };
@@ -198,7 +239,6 @@ fn pace(rule: &Rule, start: NaiveDateTime) -> Option<Pace> {
 }
 
 fn at(midnight: NaiveDateTime, second: i64) -> Option<NaiveDateTime> {
-    debug_assert!(second < DAY);
     let time = NaiveTime::from_num_seconds_from_midnight_opt(u32::try_from(second).ok()?, 0)?;
     Some(midnight.date().and_time(time))
 }

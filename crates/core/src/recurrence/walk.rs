@@ -50,6 +50,8 @@ impl Budget {
 pub(super) struct Walk<'a> {
     rule: &'a Rule,
     start: NaiveDateTime,
+    /// The year of period 0, where periods are years.
+    year: i32,
     days: DayFilter,
     times: Times,
 }
@@ -73,7 +75,8 @@ enum Limit {
 impl<'a> Walk<'a> {
     pub fn new(rule: &'a Rule, start: NaiveDateTime, all_day: bool) -> Self {
         let days = DayFilter::new(rule, start.date());
-        Self { rule, start, days, times: Times::new(rule, start, all_day) }
+        let year = first_year(rule, &days, start.date());
+        Self { rule, start, year, days, times: Times::new(rule, start, all_day) }
     }
 
     /// The rule's occurrences from `from` to `to`, both included, in order; none before DTSTART.
@@ -140,23 +143,17 @@ impl<'a> Walk<'a> {
         self.rule.frequency > Frequency::Daily
     }
 
-    /// The years of a rule with BYWEEKNO are years of weeks.
-    fn counts_week_years(&self) -> bool {
-        self.rule.frequency == Frequency::Yearly && self.days.asks_for_weeks()
-    }
-
     /// The period so many intervals after DTSTART's; None past the last year. Rules within the day have days as periods.
     fn period(&self, index: i64) -> Option<Period> {
         let start = self.start.date();
         let passed = index.checked_mul(self.rule.interval)?;
         let period = match self.rule.frequency {
-            Frequency::Yearly if self.counts_week_years() => {
-                let year = WeekYear::of(start, self.rule.week_start)?.year;
-                let weeks = WeekYear::new(later_year(year, passed)?, self.rule.week_start)?;
+            Frequency::Yearly if counts_week_years(self.rule) => {
+                let weeks = WeekYear::new(later_year(self.year, passed)?, self.rule.week_start)?;
                 Period { first: weeks.first, end: weeks.end }
             }
             Frequency::Yearly => {
-                let year = later_year(start.year(), passed)?;
+                let year = later_year(self.year, passed)?;
                 Period { first: NaiveDate::from_yo_opt(year, 1)?, end: NaiveDate::from_yo_opt(year + 1, 1)? }
             }
             Frequency::Monthly => {
@@ -179,7 +176,7 @@ impl<'a> Walk<'a> {
         let days = (day - start).num_days();
         let units = match self.rule.frequency {
             // One early, because a year of weeks may reach into the calendar year before.
-            Frequency::Yearly => i64::from(day.year()) - i64::from(start.year()) - 1,
+            Frequency::Yearly => i64::from(day.year()) - i64::from(self.year) - 1,
             Frequency::Monthly => months(day) - months(start),
             Frequency::Weekly => (days + i64::from(start.weekday().days_since(self.rule.week_start))).div_euclid(7),
             Frequency::Daily => days,
@@ -230,6 +227,20 @@ impl<'a> Walk<'a> {
         };
         Some(days * self.times.each_day()? as u64).filter(|each| *each > 0)
     }
+}
+
+/// The years of a rule with BYWEEKNO are years of weeks.
+fn counts_week_years(rule: &Rule) -> bool {
+    rule.frequency == Frequency::Yearly && !rule.weeks.is_empty()
+}
+
+/// The year from which INTERVAL counts. A year of weeks is the first where the rule takes place in what DTSTART leaves of
+/// it; else the calendar year is, by which libical and dateutil count a DTSTART that is no occurrence.
+fn first_year(rule: &Rule, days: &DayFilter, start: NaiveDate) -> i32 {
+    WeekYear::of(start, rule.week_start)
+        .filter(|_| counts_week_years(rule))
+        .filter(|weeks| start.iter_days().take_while(|day| *day < weeks.end).any(|day| days.matches(day)))
+        .map_or(start.year(), |weeks| weeks.year)
 }
 
 fn one_day(day: NaiveDate) -> Option<Period> {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses some of them")]
 
 pub mod dice;
+pub mod oracle;
 pub mod rules;
 
 use calsync_core::event::{Kind, OccurrenceOf, OriginalStart, Span};

@@ -1,9 +1,11 @@
 //! Generated recurrence rules: every frequency, with the parts that RFC 5545 §3.3.10 allows it.
 //!
-//! Left out is what python-dateutil cannot be asked in the same words (see `oracle/expand_rules.py`): BYWEEKNO with an
-//! INTERVAL or BYSETPOS (dateutil's years are calendar years), the 52nd and 53rd week from the end (it forgets that week 1
-//! may begin in the old year unless it is called 1), numbered weekdays with BYWEEKNO or outside MONTHLY and
-//! YEARLY (RFC 5545 forbids both).
+//! Left out is what python-dateutil cannot be asked in the same words (see `oracle/expand_rules.py`):
+//! - BYWEEKNO with an INTERVAL or BYSETPOS: dateutil's years are calendar years
+//! - the 52nd and 53rd week from either end: dateutil miscounts the last weeks of the year before (`lnumweeks` takes 53
+//!   for 2010, which has 52), and forgets that week 1 may begin in the old year unless it is called 1;
+//!   `time_recurrence.rs` has them judged by chrono's ISO weeks instead
+//! - numbered weekdays with BYWEEKNO or outside MONTHLY and YEARLY: RFC 5545 forbids both
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 
@@ -125,7 +127,7 @@ fn days(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
 }
 
 fn week(dice: &mut Dice) -> String {
-    if dice.one_in(4) { format!("-{}", dice.from_to(1, 51)) } else { dice.from_to(1, 53).to_string() }
+    if dice.one_in(4) { format!("-{}", dice.from_to(1, 51)) } else { dice.from_to(1, 51).to_string() }
 }
 
 fn weekday(dice: &mut Dice, numbered: bool, highest: i64) -> String {

@@ -1,0 +1,44 @@
+# What a Postgres extension's Makefile offers, and two commands for strangers: `make demo` and `make test`.
+#
+#   make                    builds for the server of PG_CONFIG (default: pg_config in PATH)
+#   make install            installs into that server (DESTDIR is honoured)
+#   make installcheck       runs the regression tests against that running server, as psql would reach it
+#   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
+#   make lint | bench | fmt | clean
+
+PG_CONFIG ?= pg_config
+DESTDIR ?=
+SHELL := /bin/bash
+
+.PHONY: all install installcheck setup demo test lint fmt bench clean
+.DEFAULT_GOAL := all
+
+all:
+	@scripts/build.sh "$(PG_CONFIG)"
+
+install: all
+	@scripts/install.sh "$(PG_CONFIG)" "$(DESTDIR)"
+
+installcheck:
+	@scripts/installcheck.sh "$(PG_CONFIG)"
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@scripts/demo.sh
+
+test: setup
+	@scripts/test.sh
+
+lint: setup
+	@scripts/lint.sh
+
+fmt:
+	cargo fmt --all
+
+bench: setup
+	@scripts/bench.sh
+
+clean:
+	cargo clean

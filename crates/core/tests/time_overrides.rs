@@ -1,0 +1,245 @@
+//! recurring-ical-events as the judge of overrides: occurrences that were moved, made longer, or deleted, and "this and
+//! all following", as an iCalendar file tells it and as Google does.
+//!
+//! An iCalendar file has overrides with a RECURRENCE-ID, and EXDATE for what was deleted. Google has exceptions and
+//! tombstones, and splits a series at "this and following": the old master ends, a new one begins. Both must make the
+//! same time busy. `PG_CALSYNC_ORACLE_SIZE` and `PG_CALSYNC_ORACLE_SEED` as in `time_oracle.rs`.
+
+mod time_support;
+
+use calsync_core::event::{Kind, OriginalStart, Span};
+use calsync_core::expansion::occurrences;
+use calsync_core::interval::Interval;
+use calsync_core::recurrence::{Length, Series, Start};
+use calsync_core::zone;
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use time_support::dice::Dice;
+use time_support::oracle::{ask, setting};
+use time_support::{occurrence_of, rules, tz};
+
+const LOCAL: &str = "%Y%m%dT%H%M%S";
+
+/// How many calendars CI compares, in about five seconds.
+const CI_SIZE: usize = 2_000;
+
+/// A series and what became of some of its occurrences, in local times.
+struct Calendar {
+    zone: Tz,
+    all_day: bool,
+    start: NaiveDateTime,
+    length: TimeDelta,
+    rule: String,
+    moved: Vec<Override>,
+    deleted: Vec<NaiveDateTime>,
+    /// This and all following.
+    from_then_on: Option<Override>,
+    window: Interval,
+}
+
+struct Override {
+    original: NaiveDateTime,
+    start: NaiveDateTime,
+    length: TimeDelta,
+}
+
+impl Calendar {
+    fn generated(dice: &mut Dice) -> Self {
+        let all_day = dice.one_in(4);
+        let day = NaiveDate::from_ymd_opt(2010, 1, 1).unwrap() + TimeDelta::days(dice.from_to(0, 3_000));
+        // Away from the hours at which clocks change: the oracle adds durations by the clock on the wall.
+        let time = if all_day { TimeDelta::zero() } else { TimeDelta::minutes(dice.from_to(7 * 4, 16 * 4) * 15) };
+        let interval = dice.from_to(1, 3);
+        let frequency = dice.any(&["DAILY", "WEEKLY", "WEEKLY", "MONTHLY"]);
+        let mut calendar = Self {
+            zone: tz(dice.any(&rules::ZONES[..8])),
+            all_day,
+            start: day.and_time(NaiveTime::MIN) + time,
+            length: length(dice, all_day),
+            rule: format!("FREQ={frequency};INTERVAL={interval}"),
+            moved: Vec::new(),
+            deleted: Vec::new(),
+            from_then_on: None,
+            window: Interval::new(
+                day.and_time(NaiveTime::MIN).and_utc(),
+                (day + TimeDelta::days(1)).and_time(NaiveTime::MIN).and_utc(),
+            )
+            .unwrap(),
+        };
+        calendar.edit(dice);
+        calendar
+    }
+
+    /// Moves and deletes some of the first occurrences, and looks at a window among them.
+    fn edit(&mut self, dice: &mut Dice) {
+        let first = self.start.and_utc() - TimeDelta::days(2);
+        let all = Interval::new(first, first + TimeDelta::days(400)).expect("a window");
+        let mut originals: Vec<NaiveDateTime> = self
+            .series()
+            .occurrences(all)
+            .expect("a plain rule")
+            .iter()
+            .map(|found| found.date.and_time(self.start.time()))
+            .collect();
+        if dice.one_in(4) && originals.len() > 8 && !self.rule.contains("MONTHLY") {
+            let original = originals.split_off(originals.len() / 2)[0];
+            self.from_then_on = Some(self.edited(original, 3, dice));
+        }
+        for original in originals {
+            match dice.from_to(0, 5) {
+                0 => self.deleted.push(original),
+                1 => {
+                    let moved = self.edited(original, 40, dice);
+                    self.moved.push(moved);
+                }
+                _ => {}
+            }
+        }
+        let start = first + TimeDelta::days(dice.from_to(0, 200));
+        self.window = Interval::new(start, start + TimeDelta::days(dice.from_to(1, 120))).expect("a window");
+    }
+
+    fn edited(&self, original: NaiveDateTime, days: i64, dice: &mut Dice) -> Override {
+        let minutes = if self.all_day { 0 } else { dice.from_to(-4, 4) * 15 };
+        let start = original + TimeDelta::days(dice.from_to(-days, days)) + TimeDelta::minutes(minutes);
+        Override { original, start, length: length(dice, self.all_day) }
+    }
+
+    fn series(&self) -> Series {
+        let start = match self.all_day {
+            true => Start::AllDay { on: self.start.date(), zone: self.zone },
+            false => Start::Local { at: self.start, zone: self.zone },
+        };
+        let length = if self.all_day { Length::days(1) } else { Length::exact(self.length) };
+        Series::read(start, length, &[format!("RRULE:{}", self.rule)]).expect("a plain rule")
+    }
+
+    // As an iCalendar file.
+
+    fn ics(&self) -> String {
+        let mut rule = format!("RRULE:{}\r\n", self.rule);
+        for deleted in &self.deleted {
+            rule += &self.property("EXDATE", *deleted);
+        }
+        let mut text = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//pg_calsync//tests//EN\r\n".to_owned();
+        text += &self.vevent(self.start, self.length, &rule);
+        for moved in &self.moved {
+            text += &self.vevent(moved.start, moved.length, &self.property("RECURRENCE-ID", moved.original));
+        }
+        if let Some(moved) = &self.from_then_on {
+            text += &self.vevent(
+                moved.start,
+                moved.length,
+                &self.property("RECURRENCE-ID;RANGE=THISANDFUTURE", moved.original),
+            );
+        }
+        text + "END:VCALENDAR\r\n"
+    }
+
+    fn vevent(&self, start: NaiveDateTime, length: TimeDelta, more: &str) -> String {
+        let (start, end) = (self.property("DTSTART", start), self.property("DTEND", start + length));
+        format!("BEGIN:VEVENT\r\nUID:series\r\nDTSTAMP:20260101T000000Z\r\n{start}{end}{more}END:VEVENT\r\n")
+    }
+
+    fn property(&self, name: &str, local: NaiveDateTime) -> String {
+        match self.all_day {
+            true => format!("{name};VALUE=DATE:{}\r\n", local.format("%Y%m%d")),
+            false => format!("{name};TZID={}:{}\r\n", self.zone.name(), local.format(LOCAL)),
+        }
+    }
+
+    fn question(&self) -> Value {
+        json!({
+            "ics": self.ics(),
+            "zone": self.zone.name(),
+            "from": self.window.start().format(LOCAL).to_string(),
+            "to": self.window.end().format(LOCAL).to_string(),
+        })
+    }
+
+    // As Google tells it.
+
+    fn events(&self) -> Vec<(Kind, Vec<OriginalStart>)> {
+        let mut events = Vec::new();
+        let mut vacated: Vec<_> = self.deleted.iter().map(|deleted| self.original(*deleted)).collect();
+        for moved in &self.moved {
+            vacated.push(self.original(moved.original));
+            let of = occurrence_of(self.original(moved.original));
+            events.push((Kind::Exception { of, span: self.span(moved.start, moved.length) }, Vec::new()));
+        }
+        let rule = format!("RRULE:{}", self.rule);
+        let Some(then) = &self.from_then_on else {
+            let master = Kind::Master { span: self.span(self.start, self.length), recurrence: vec![rule] };
+            events.push((master, vacated));
+            return events;
+        };
+        let until = match self.all_day {
+            true => (then.original - TimeDelta::days(1)).format("%Y%m%d").to_string(),
+            false => {
+                (zone::instant(then.original, self.zone) - TimeDelta::seconds(1)).format("%Y%m%dT%H%M%SZ").to_string()
+            }
+        };
+        let old = Kind::Master {
+            span: self.span(self.start, self.length),
+            recurrence: vec![format!("{rule};UNTIL={until}")],
+        };
+        let new = Kind::Master { span: self.span(then.start, then.length), recurrence: vec![rule] };
+        events.push((old, vacated));
+        events.push((new, Vec::new()));
+        events
+    }
+
+    fn span(&self, start: NaiveDateTime, length: TimeDelta) -> Span {
+        let starts_at = zone::instant(start, self.zone);
+        match self.all_day {
+            true => Span::AllDay { start: start.date(), end: (start + length).date() },
+            false => Span::Timed { starts_at, ends_at: starts_at + length, zone: Some(self.zone.name().to_owned()) },
+        }
+    }
+
+    fn original(&self, local: NaiveDateTime) -> OriginalStart {
+        match self.all_day {
+            true => OriginalStart::On(local.date()),
+            false => OriginalStart::At(zone::instant(local, self.zone)),
+        }
+    }
+
+    fn answer(&self) -> Value {
+        let mut found: Vec<Interval> = Vec::new();
+        for (kind, vacated) in self.events() {
+            let expansion = occurrences(&kind, &vacated, self.window, self.zone);
+            assert_eq!(expansion.problem, None);
+            found.extend(expansion.intervals);
+        }
+        found.sort_unstable();
+        found.dedup();
+        let spell = |found: &Interval| [found.start().format(LOCAL).to_string(), found.end().format(LOCAL).to_string()];
+        json!(found.iter().map(spell).collect::<Vec<_>>())
+    }
+}
+
+/// Up to three hours or days.
+fn length(dice: &mut Dice, all_day: bool) -> TimeDelta {
+    if all_day { TimeDelta::days(dice.from_to(1, 3)) } else { TimeDelta::minutes(dice.from_to(1, 12) * 15) }
+}
+
+#[test]
+fn overrides_agree_with_recurring_ical_events() {
+    let size = setting("PG_CALSYNC_ORACLE_SIZE", CI_SIZE);
+    let mut dice = Dice::seeded(setting("PG_CALSYNC_ORACLE_SEED", 20_261_120));
+    let calendars: Vec<_> = (0..size).map(|_| Calendar::generated(&mut dice)).collect();
+
+    let answers = ask("expand_overrides.py", &calendars.iter().map(Calendar::question).collect::<Vec<_>>());
+
+    let pairs: Vec<_> = calendars.iter().zip(&answers).collect();
+    let differing: Vec<_> = pairs.iter().filter(|(calendar, told)| calendar.answer() != **told).collect();
+    for (calendar, told) in differing.iter().take(5) {
+        let (from, to) = (calendar.window.start(), calendar.window.end());
+        println!("{}{from} to {to}\n  oracle     {told}\n  pg_calsync {}", calendar.ics(), calendar.answer());
+    }
+    let found: usize = answers.iter().map(|told| told.as_array().map_or(0, Vec::len)).sum();
+    println!("{size} calendars, {found} occurrences, {} differences", differing.len());
+    assert!(found > size, "the events hardly ever take place: they prove nothing");
+    assert!(differing.is_empty(), "{} of {size} calendars differ", differing.len());
+}

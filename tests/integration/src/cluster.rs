@@ -1,0 +1,241 @@
+//! A Postgres cluster of the test's own: in a temporary directory, on a socket of its own, gone with the value.
+//!
+//! The postmaster is this process's child, so that a test may kill it and wait for it. Where the tests run as root the
+//! server runs as the user `postgres`, since it refuses root.
+
+use std::ffi::CString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls};
+use tempfile::TempDir;
+
+/// How long anything here may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Cluster {
+    bin: PathBuf,
+    home: TempDir,
+    postmaster: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts a cluster with these lines added to its configuration.
+    pub fn start(configuration: &str) -> Self {
+        let mut cluster = Self::prepare();
+        cluster.configure("shared_preload_libraries = 'pg_calsync'");
+        cluster.configure(configuration);
+        cluster.start_again();
+        cluster
+    }
+
+    /// A cluster whose library is not preloaded.
+    pub fn start_without_preloading() -> Self {
+        let mut cluster = Self::prepare();
+        cluster.start_again();
+        cluster
+    }
+
+    fn prepare() -> Self {
+        let bin = bin();
+        let home = tempfile::Builder::new().prefix("calsync").tempdir_in("/tmp").expect("a temporary directory");
+        hand_over(home.path());
+        let data = home.path().join("data");
+        // A copy of one initdb is quicker than many.
+        let copied = Command::new("cp").arg("-a").arg(template(&bin)).arg(&data).status().expect("cp runs");
+        assert!(copied.success(), "the template cluster could not be copied");
+        let cluster = Cluster { bin, home, postmaster: None };
+        cluster.configure(&format!("unix_socket_directories = '{}'", cluster.home.path().display()));
+        cluster
+    }
+
+    /// Adds lines to the configuration; the last one of a name counts.
+    pub fn configure(&self, lines: &str) {
+        let path = self.data().join("postgresql.conf");
+        let before = std::fs::read_to_string(&path).expect("the configuration is readable");
+        std::fs::write(&path, format!("{before}\n{lines}\n")).expect("the configuration is writable");
+    }
+
+    /// Adds lines to the configuration and has it read.
+    pub fn reconfigure(&self, lines: &str) {
+        self.configure(lines);
+        let _: bool = self.connect("postgres").query_one("SELECT pg_reload_conf()", &[]).expect("reload").get(0);
+    }
+
+    pub fn start_again(&mut self) {
+        assert!(self.postmaster.is_none(), "the cluster already runs");
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log_path()).expect("a log");
+        let mut command = as_server(&self.bin.join("postgres"));
+        command.arg("-D").arg(self.data()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.postmaster = Some(command.spawn().expect("postgres starts"));
+        eventually("the server accepts connections", || self.try_connect("postgres").is_ok());
+    }
+
+    /// `pg_ctl stop -m MODE`; returns how long it took.
+    pub fn stop(&mut self, mode: &str) -> Duration {
+        let begun = Instant::now();
+        let signal = match mode {
+            "smart" => libc::SIGTERM,
+            "fast" => libc::SIGINT,
+            _ => libc::SIGQUIT,
+        };
+        self.end_with(signal);
+        begun.elapsed()
+    }
+
+    /// Kills the postmaster as a power cut would; its children notice and end.
+    pub fn kill(&mut self) {
+        let children = self.children();
+        self.end_with(libc::SIGKILL);
+        eventually("the killed postmaster's children end", || children.iter().all(|child| !lives(*child)));
+        // What pg_ctl would check by hand: nobody uses the directory any more.
+        let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    fn end_with(&mut self, signal: i32) {
+        let mut postmaster = self.postmaster.take().expect("the cluster runs");
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(postmaster.id() as i32, signal) };
+        let begun = Instant::now();
+        while postmaster.try_wait().expect("the postmaster can be waited for").is_none() {
+            assert!(begun.elapsed() < PATIENCE, "the server does not end\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn children(&self) -> Vec<i32> {
+        let parent = self.postmaster.as_ref().map_or(0, |postmaster| postmaster.id() as i32);
+        let tasks = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        tasks.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    }
+
+    pub fn connect(&self, database: &str) -> Client {
+        self.try_connect(database)
+            .unwrap_or_else(|error| panic!("no connection to {database}: {error}\n{}", self.log()))
+    }
+
+    pub fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        self.connect_as("postgres", database)
+    }
+
+    pub fn connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
+        let mut config = Client::configure();
+        config.host_path(self.home.path()).user(role).dbname(database).application_name("test");
+        config.connect(NoTls)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Runs one of the server's programs against this cluster and returns what it prints.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = as_server(&self.bin.join(program))
+            .args(arguments)
+            .env("PGHOST", self.home.path())
+            .env("PGUSER", "postgres")
+            .output()
+            .unwrap_or_else(|error| panic!("{program} does not run: {error}"));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A place that the server's user may write to.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("log")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.postmaster.is_some() {
+            self.end_with(libc::SIGQUIT);
+        }
+        if std::thread::panicking() {
+            eprintln!("---- server log ----\n{}", self.log());
+        }
+    }
+}
+
+/// Waits until it is so; the test fails if it does not come to be.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process that has ended but was not waited for by its parent counts as ended.
+fn lives(process: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}
+
+fn bin() -> PathBuf {
+    let bin = std::env::var_os("PG_CALSYNC_PG_BIN").map(PathBuf::from);
+    bin.filter(|bin| bin.join("postgres").exists())
+        .expect("PG_CALSYNC_PG_BIN names the bin directory of a Postgres with pg_calsync installed: run `make test`")
+}
+
+/// One initdb for all tests of this process.
+fn template(bin: &Path) -> &'static Path {
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    let template = TEMPLATE.get_or_init(|| {
+        let home = tempfile::Builder::new().prefix("calsync-template").tempdir_in("/tmp").expect("a directory");
+        hand_over(home.path());
+        let output = as_server(&bin.join("initdb"))
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(home.path().join("data"))
+            .output()
+            .expect("initdb runs");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let path = home.path().join("data/postgresql.conf");
+        let before = std::fs::read_to_string(&path).expect("initdb wrote a configuration");
+        let ours = "listen_addresses = ''\nfsync = off\nautovacuum = off\nmax_connections = 40\n\
+                    shared_buffers = 16MB\ntimezone = 'UTC'\nlog_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %b '\n";
+        std::fs::write(&path, format!("{before}\n{ours}")).expect("the configuration is writable");
+        home
+    });
+    Box::leak(template.path().join("data").into_boxed_path())
+}
+
+/// A command run as the user that may run Postgres.
+fn as_server(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((user, group)) = server_user() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn hand_over(directory: &Path) {
+    if let Some((user, group)) = server_user() {
+        std::os::unix::fs::chown(directory, Some(user), Some(group)).expect("root may give a directory away");
+    }
+}
+
+/// Of `postgres`, where we are root; None: we ourselves may run it.
+fn server_user() -> Option<(u32, u32)> {
+    // SAFETY: plain calls; getpwnam's result is read before any other such call.
+    unsafe {
+        if libc::geteuid() != 0 {
+            return None;
+        }
+        let name = CString::new("postgres").ok()?;
+        let entry = libc::getpwnam(name.as_ptr());
+        assert!(!entry.is_null(), "as root the tests need a user named postgres: run `make test`");
+        Some(((*entry).pw_uid, (*entry).pw_gid))
+    }
+}
