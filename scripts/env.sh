@@ -24,7 +24,7 @@ STAGED_PG_CONFIG=$STAGED_BIN/pg_config
 export PG_CALSYNC_STAGE=$STAGE
 export PG_CALSYNC_PYTHON=$STAGE/python/bin/python3
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+if [ -t 2 ]; then say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }; else say() { printf '==> %s\n' "$*" >&2; }; fi
 die() { printf 'error: %s\n' "$1" >&2; shift; for line in "$@"; do printf '  %s\n' "$line" >&2; done; exit 1; }
 
 # Builds the extension for a server and lays out what would be installed below target/package; `release` or `dev`.

@@ -76,4 +76,4 @@ install_packages
 mkdir -p "$STAGE"
 install_cargo_pgrx
 stage_postgres
-[ -n "${SKIP_PY:-}" ] || stage_python
+stage_python

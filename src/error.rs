@@ -18,7 +18,7 @@ pub enum Error {
     #[error("calendar name \"{calendar}\" is ambiguous")]
     AmbiguousCalendar { calendar: String, owners: Vec<String> },
     #[error("calendar \"{calendar}\" is not covered for {wanted}")]
-    NotCovered { calendar: String, wanted: String, why: NotCovered },
+    NotCovered { calendar: String, wanted: String, why: Box<NotCovered> },
     #[error("calendar \"{calendar}\" is stale")]
     Stale { calendar: String, why: Stale },
     #[error("sync token conflict for calendar \"{calendar}\"")]

@@ -101,8 +101,13 @@ fn unknown_time(calendar: &str, answerer: Option<&Answerer>, window: MicroWindow
 
 /// Why this calendar cannot answer for this window, if it cannot.
 fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
-    let not_covered =
-        |why| Some(Error::NotCovered { calendar: answerer.calendar.clone(), wanted: shown_window(window), why });
+    let not_covered = |why| {
+        Some(Error::NotCovered {
+            calendar: answerer.calendar.clone(),
+            wanted: shown_window(window),
+            why: Box::new(why),
+        })
+    };
     let (Some(covered), Some(synced_at)) = (answerer.covered, answerer.synced_at) else {
         return not_covered(NotCovered::NeverSynced {
             last_error: answerer.last_error.clone(),
@@ -179,11 +184,13 @@ fn coverage_row(calendar: String, answerer: Option<Answerer>) -> Result<Coverage
     let now = statement_start();
     let error = Interval::new(now, now.saturating_add(1)).and_then(|moment| objection(&answerer, moment));
     let reason = error.map(|error| match error {
-        Error::NotCovered { why: NotCovered::NeverSynced { last_error: Some(error), .. }, .. } => {
-            format!("never synced (SC002); the last try failed: {error}")
-        }
-        Error::NotCovered { why: NotCovered::NeverSynced { .. }, .. } => "never synced (SC002)".to_owned(),
-        Error::NotCovered { .. } => "not covered now (SC002)".to_owned(),
+        Error::NotCovered { why, .. } => match *why {
+            NotCovered::NeverSynced { last_error: Some(error), .. } => {
+                format!("never synced (SC002); the last try failed: {error}")
+            }
+            NotCovered::NeverSynced { .. } => "never synced (SC002)".to_owned(),
+            NotCovered::Outside { .. } => "not covered now (SC002)".to_owned(),
+        },
         Error::Stale { why: Stale::Gone { .. }, .. } => "gone at the provider (SC003)".to_owned(),
         Error::Stale { why: Stale::Old { limit, .. }, .. } => format!("stale: last synced over {limit} ago (SC003)"),
         other => other.to_string(),

@@ -21,19 +21,13 @@ use chrono::TimeDelta;
 use crate::settings::Settings;
 use crate::store;
 use http::{Exchange, HttpThreads};
-use round::{Next, Round};
+use round::Round;
 use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
 /// What a budget of requests is counted over.
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// How many calendars' rounds ended, and how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub ended: usize,
-}
 
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
@@ -94,18 +88,14 @@ impl Engine {
         Ok(count)
     }
 
-    /// Applies the answers that have come. Each is its own transaction, or several; what fails is that calendar's
-    /// failure.
-    pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) -> Tally {
-        let mut tally = Tally::default();
+    /// Applies the answers that have come. Each is a transaction of its own; what fails is that calendar's failure.
+    pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
         for Exchange { ticket, answer } in self.http.take_answers() {
             let Some(round) = self.rounds.remove(&ticket) else { continue };
-            match round.on_answer(answer, transactions, settings) {
-                Next::Ask(round) => self.send(round, settings),
-                Next::Ended => tally.ended += 1,
+            if let Some(round) = round.on_answer(answer, transactions, settings) {
+                self.send(round, settings);
             }
         }
-        tally
     }
 
     fn send(&mut self, round: Round, settings: &Settings) {

@@ -23,12 +23,6 @@ pub struct Round {
     started_at: DateTime<Utc>,
 }
 
-/// What follows an answer.
-pub enum Next {
-    Ask(Round),
-    Ended,
-}
-
 impl Round {
     pub fn begin(claim: Subscription, settings: &Settings) -> Self {
         let now = Utc::now();
@@ -60,8 +54,13 @@ impl Round {
         .request()
     }
 
-    /// Does what the answer asks for. Whatever goes wrong here is this calendar's failure.
-    pub fn on_answer(mut self, answer: Answer, transactions: &mut impl Transactions, settings: &Settings) -> Next {
+    /// Does what the answer asks for. Returns the round where it goes on; whatever goes wrong is its calendar's failure.
+    pub fn on_answer(
+        mut self,
+        answer: Answer,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Option<Round> {
         self.pages += 1;
         let step = match self.claim.options() {
             Ok(options) => google::read_answer(&answer, self.expected.is_some(), &options),
@@ -79,21 +78,33 @@ impl Round {
         Progress { full_sync: self.expected.is_none(), pages: self.pages, started_at: self.started_at }
     }
 
-    fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
+    fn stage(
+        mut self,
+        page: Page,
+        next: String,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Option<Round> {
         let page = PageRows::from(page);
         let staged = transactions
             .run(&mut || rounds::stage(&self.claim, &page.of_round(self.expected.as_deref()), &next, lease(settings)));
         match staged {
             Ok(Outcome::Done(())) => {
                 self.page_token = Some(next);
-                Next::Ask(self)
+                Some(self)
             }
-            Ok(Outcome::Superseded) => Next::Ended,
+            Ok(Outcome::Superseded) => None,
             Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
         }
     }
 
-    fn commit(self, page: Page, successor: &str, transactions: &mut impl Transactions, settings: &Settings) -> Next {
+    fn commit(
+        self,
+        page: Page,
+        successor: &str,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Option<Round> {
         let page = PageRows::from(page);
         let next_sync_at = schedule::next_poll(Utc::now(), settings.poll_interval, random());
         let committed = transactions.run(&mut || {
@@ -106,12 +117,12 @@ impl Round {
             )
         });
         match committed {
-            Ok(_) => Next::Ended,
+            Ok(_) => None,
             Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
         }
     }
 
-    fn start_over(mut self, because: TokenLoss, transactions: &mut impl Transactions) -> Next {
+    fn start_over(mut self, because: TokenLoss, transactions: &mut impl Transactions) -> Option<Round> {
         match transactions.run(&mut || rounds::lose_token(&self.claim, because, self.progress())) {
             Ok(Outcome::Done(())) => {
                 self.claim.sync_token = None;
@@ -119,22 +130,22 @@ impl Round {
                 self.page_token = None;
                 self.pages = 0;
                 self.started_at = Utc::now();
-                Next::Ask(self)
+                Some(self)
             }
-            Ok(Outcome::Superseded) => Next::Ended,
+            Ok(Outcome::Superseded) => None,
             Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
         }
     }
 
     /// Writes the failure down. Where even that fails, the lease runs out and the calendar is claimed again.
-    fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Next {
+    fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Option<Round> {
         let now = Utc::now();
         let _ = transactions.run(&mut || {
             rounds::fail(&self.claim, failure, self.progress(), |failures, failing_since| {
                 schedule::after_failure(now, failures, failing_since, failure, random())
             })
         });
-        Next::Ended
+        None
     }
 }
 

@@ -87,14 +87,19 @@ pub fn release_claims_of_the_dead() -> Result<usize, Error> {
     })
 }
 
-/// When the next calendar is due; None: never.
+/// When there is a calendar to claim; None: not before somebody makes one due. Calendars under way do not count: their
+/// round's end is looked at anyway.
 pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
     Spi::connect(|client| {
         let table = client.select(
-            "SELECT greatest(s.next_sync_at, s.leased_until, c.retry_at) FROM calsync.subscription AS s \
-             LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-             WHERE s.next_sync_at IS NOT NULL AND s.provider <> 'none' AND s.state <> 'paused' \
-             ORDER BY 1 LIMIT 1",
+            "SELECT least( \
+                 (SELECT s.next_sync_at FROM calsync.subscription AS s \
+                  LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
+                  WHERE s.next_sync_at IS NOT NULL AND s.provider <> 'none' AND s.state <> 'paused' \
+                      AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
+                      AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) \
+                  ORDER BY s.next_sync_at LIMIT 1), \
+                 (SELECT min(c.retry_at) FROM calsync.credential AS c WHERE c.retry_at > clock_timestamp()))",
             None,
             &[],
         )?;

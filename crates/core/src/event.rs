@@ -36,14 +36,22 @@ pub struct OccurrenceOf {
 pub enum Kind {
     Single(Span),
     /// A recurring event. `recurrence`: its RRULE, EXRULE, RDATE and EXDATE lines, as given.
-    Master { span: Span, recurrence: Vec<String> },
+    Master {
+        span: Span,
+        recurrence: Vec<String>,
+    },
     /// One occurrence of a series that was edited.
-    Exception { of: OccurrenceOf, span: Span },
+    Exception {
+        of: OccurrenceOf,
+        span: Span,
+    },
     /// One occurrence of a series that was deleted. Kept while its master lives: it is what vacates the slot.
     Tombstone(OccurrenceOf),
     /// Could not be understood; see [`Event::problem`]. `span` where its times at least are readable: then it blocks
     /// them, for a cache must never answer "free" out of ignorance.
-    Unreadable { span: Option<Span> },
+    Unreadable {
+        span: Option<Span>,
+    },
 }
 
 /// An event to be kept.

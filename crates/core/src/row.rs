@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::busy::BusyStatus;
-use crate::providers::google::series::split_occurrence_id;
 use crate::event::{Change, Details, Event, Kind, OccurrenceOf, OriginalStart, Span};
+use crate::providers::google::series::split_occurrence_id;
 
 /// One row, without its `subscription_id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -38,7 +38,7 @@ impl Case {
             true => (-3, 40, 14),
             false => (-200, 3_600, 366),
         };
-        let first = start.and_utc() + TimeDelta::days(dice.from_to(earliest, latest));
+        let first = start.and_utc() + TimeDelta::days(dice.between(earliest, latest));
         let window = Interval::new(first, first + TimeDelta::days(length)).expect("not empty");
         Self { start, zone, lines, window }
     }

@@ -47,10 +47,10 @@ struct Override {
 impl Calendar {
     fn generated(dice: &mut Dice) -> Self {
         let all_day = dice.one_in(4);
-        let day = NaiveDate::from_ymd_opt(2010, 1, 1).unwrap() + TimeDelta::days(dice.from_to(0, 3_000));
+        let day = NaiveDate::from_ymd_opt(2010, 1, 1).unwrap() + TimeDelta::days(dice.between(0, 3_000));
         // Away from the hours at which clocks change: the oracle adds durations by the clock on the wall.
-        let time = if all_day { TimeDelta::zero() } else { TimeDelta::minutes(dice.from_to(7 * 4, 16 * 4) * 15) };
-        let interval = dice.from_to(1, 3);
+        let time = if all_day { TimeDelta::zero() } else { TimeDelta::minutes(dice.between(7 * 4, 16 * 4) * 15) };
+        let interval = dice.between(1, 3);
         let frequency = dice.any(&["DAILY", "WEEKLY", "WEEKLY", "MONTHLY"]);
         let mut calendar = Self {
             zone: tz(dice.any(&rules::ZONES[..8])),
@@ -87,7 +87,7 @@ impl Calendar {
             self.from_then_on = Some(self.edited(original, 3, dice));
         }
         for original in originals {
-            match dice.from_to(0, 5) {
+            match dice.between(0, 5) {
                 0 => self.deleted.push(original),
                 1 => {
                     let moved = self.edited(original, 40, dice);
@@ -96,13 +96,13 @@ impl Calendar {
                 _ => {}
             }
         }
-        let start = first + TimeDelta::days(dice.from_to(0, 200));
-        self.window = Interval::new(start, start + TimeDelta::days(dice.from_to(1, 120))).expect("a window");
+        let start = first + TimeDelta::days(dice.between(0, 200));
+        self.window = Interval::new(start, start + TimeDelta::days(dice.between(1, 120))).expect("a window");
     }
 
     fn edited(&self, original: NaiveDateTime, days: i64, dice: &mut Dice) -> Override {
-        let minutes = if self.all_day { 0 } else { dice.from_to(-4, 4) * 15 };
-        let start = original + TimeDelta::days(dice.from_to(-days, days)) + TimeDelta::minutes(minutes);
+        let minutes = if self.all_day { 0 } else { dice.between(-4, 4) * 15 };
+        let start = original + TimeDelta::days(dice.between(-days, days)) + TimeDelta::minutes(minutes);
         Override { original, start, length: length(dice, self.all_day) }
     }
 
@@ -221,7 +221,7 @@ impl Calendar {
 
 /// Up to three hours or days.
 fn length(dice: &mut Dice, all_day: bool) -> TimeDelta {
-    if all_day { TimeDelta::days(dice.from_to(1, 3)) } else { TimeDelta::minutes(dice.from_to(1, 12) * 15) }
+    if all_day { TimeDelta::days(dice.between(1, 3)) } else { TimeDelta::minutes(dice.between(1, 12) * 15) }
 }
 
 #[test]

@@ -16,12 +16,12 @@ impl Dice {
     }
 
     /// Both ends included.
-    pub fn from_to(&mut self, low: i64, high: i64) -> i64 {
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
         low + (self.roll() % (high - low + 1).unsigned_abs()) as i64
     }
 
     pub fn one_in(&mut self, chances: u64) -> bool {
-        self.roll() % chances == 0
+        self.roll().is_multiple_of(chances)
     }
 
     pub fn any<T: Copy>(&mut self, of: &[T]) -> T {
@@ -31,7 +31,7 @@ impl Dice {
     /// One to `most` different values.
     pub fn some(&mut self, most: i64, mut value: impl FnMut(&mut Self) -> String) -> String {
         let mut values: Vec<String> = Vec::new();
-        for _ in 0..self.from_to(1, most) {
+        for _ in 0..self.between(1, most) {
             let value = value(self);
             if !values.contains(&value) {
                 values.push(value);
@@ -42,7 +42,7 @@ impl Dice {
 
     /// A number from 1 to `highest`, at times from the end.
     pub fn ordinal(&mut self, highest: i64) -> String {
-        let number = self.from_to(1, highest);
+        let number = self.between(1, highest);
         if self.one_in(4) { format!("-{number}") } else { number.to_string() }
     }
 }

@@ -31,8 +31,8 @@ const WEEKDAYS: [&str; 7] = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"];
 
 /// From 2003 to 2019; often in the hours at which clocks change.
 pub fn start(dice: &mut Dice) -> NaiveDateTime {
-    let day = NaiveDate::from_ymd_opt(2003, 1, 1).unwrap() + TimeDelta::days(dice.from_to(0, 6_000));
-    let hour = if dice.one_in(3) { dice.from_to(0, 3) } else { dice.from_to(0, 23) };
+    let day = NaiveDate::from_ymd_opt(2003, 1, 1).unwrap() + TimeDelta::days(dice.between(0, 6_000));
+    let hour = if dice.one_in(3) { dice.between(0, 3) } else { dice.between(0, 23) };
     let minute = dice.any(&[0, 0, 15, 30, 59]);
     day.and_time(Default::default()) + TimeDelta::minutes(hour * 60 + minute)
 }
@@ -47,10 +47,10 @@ pub fn lines(dice: &mut Dice, start: NaiveDateTime) -> Vec<String> {
         lines.push(format!("EXRULE:{}", rule(dice, start)));
     }
     if dice.one_in(8) {
-        lines.push(format!("EXDATE:{}", dice.some(4, |dice| time_of(start, dice.from_to(0, 60)))));
+        lines.push(format!("EXDATE:{}", dice.some(4, |dice| time_of(start, dice.between(0, 60)))));
     }
     if dice.one_in(8) {
-        lines.push(format!("RDATE:{}", dice.some(4, |dice| time_of(start, dice.from_to(0, 400)))));
+        lines.push(format!("RDATE:{}", dice.some(4, |dice| time_of(start, dice.between(0, 400)))));
     }
     lines
 }
@@ -83,20 +83,20 @@ pub fn rule(dice: &mut Dice, start: NaiveDateTime) -> String {
 fn interval(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
     let interval = match frequency {
         // Often enough to take place, seldom enough to be walked in no time.
-        "MINUTELY" => dice.from_to(7, 2_000),
-        "SECONDLY" => dice.from_to(400, 100_000),
+        "MINUTELY" => dice.between(7, 2_000),
+        "SECONDLY" => dice.between(400, 100_000),
         _ if dice.one_in(2) => return,
-        _ => dice.from_to(1, 5),
+        _ => dice.between(1, 5),
     };
     parts.push(format!("INTERVAL={interval}"));
 }
 
 fn limit(dice: &mut Dice, start: NaiveDateTime, parts: &mut Vec<String>) {
-    match dice.from_to(0, 9) {
-        0..=2 => parts.push(format!("COUNT={}", dice.from_to(1, 60))),
-        3 => parts.push(format!("UNTIL={}", time_of(start, dice.from_to(0, 1_500)))),
-        4 => parts.push(format!("UNTIL={}Z", time_of(start, dice.from_to(0, 1_500)))),
-        5 => parts.push(format!("UNTIL={}", &time_of(start, dice.from_to(0, 1_500))[..8])),
+    match dice.between(0, 9) {
+        0..=2 => parts.push(format!("COUNT={}", dice.between(1, 60))),
+        3 => parts.push(format!("UNTIL={}", time_of(start, dice.between(0, 1_500)))),
+        4 => parts.push(format!("UNTIL={}Z", time_of(start, dice.between(0, 1_500)))),
+        5 => parts.push(format!("UNTIL={}", &time_of(start, dice.between(0, 1_500))[..8])),
         _ => {}
     }
 }
@@ -104,7 +104,7 @@ fn limit(dice: &mut Dice, start: NaiveDateTime, parts: &mut Vec<String>) {
 fn days(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
     let yearly = frequency == "YEARLY";
     if dice.one_in(3) {
-        parts.push(format!("BYMONTH={}", dice.some(3, |dice| dice.from_to(1, 12).to_string())));
+        parts.push(format!("BYMONTH={}", dice.some(3, |dice| dice.between(1, 12).to_string())));
     }
     if yearly && dice.one_in(6) {
         parts.push(format!("BYWEEKNO={}", dice.some(3, week)));
@@ -127,7 +127,7 @@ fn days(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
 }
 
 fn week(dice: &mut Dice) -> String {
-    if dice.one_in(4) { format!("-{}", dice.from_to(1, 51)) } else { dice.from_to(1, 51).to_string() }
+    if dice.one_in(4) { format!("-{}", dice.between(1, 51)) } else { dice.between(1, 51).to_string() }
 }
 
 fn weekday(dice: &mut Dice, numbered: bool, highest: i64) -> String {
@@ -138,12 +138,12 @@ fn weekday(dice: &mut Dice, numbered: bool, highest: i64) -> String {
 fn times(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
     let within_the_day = matches!(frequency, "HOURLY" | "MINUTELY" | "SECONDLY");
     if dice.one_in(if within_the_day { 3 } else { 8 }) {
-        parts.push(format!("BYHOUR={}", dice.some(4, |dice| dice.from_to(0, 23).to_string())));
+        parts.push(format!("BYHOUR={}", dice.some(4, |dice| dice.between(0, 23).to_string())));
     }
     if dice.one_in(10) {
-        parts.push(format!("BYMINUTE={}", dice.some(3, |dice| dice.from_to(0, 59).to_string())));
+        parts.push(format!("BYMINUTE={}", dice.some(3, |dice| dice.between(0, 59).to_string())));
     }
     if frequency != "SECONDLY" && dice.one_in(16) {
-        parts.push(format!("BYSECOND={}", dice.some(3, |dice| dice.from_to(0, 59).to_string())));
+        parts.push(format!("BYSECOND={}", dice.some(3, |dice| dice.between(0, 59).to_string())));
     }
 }

@@ -1,0 +1,93 @@
+-- The two sides, and the source that both are filled from.
+
+CREATE EXTENSION pg_calsync;
+CREATE EXTENSION pg_stat_statements;
+CREATE EXTENSION pg_visibility;
+
+-- An application's role: owns its calendars, owns nothing of the extension.
+CREATE ROLE booking LOGIN IN ROLE calsync_operator;
+
+CREATE SCHEMA bench;
+GRANT USAGE ON SCHEMA bench TO booking;
+
+-- The same events for both sides. Built by generate.sql.
+CREATE UNLOGGED TABLE bench.event (
+    calendar  text NOT NULL,
+    n         integer NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at   timestamptz NOT NULL,
+    all_day   boolean NOT NULL,
+    tentative boolean NOT NULL
+);
+
+-- What "a one-row primary-key lookup" looks up.
+CREATE TABLE bench.customer (customer_id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL);
+
+-- Groups of 50 calendars, so that a statement that asks 50 of them takes one parameter on both sides.
+CREATE TABLE bench.pick (pick_id integer PRIMARY KEY, calendars text[] NOT NULL);
+
+-- A start or an end as Google gives it.
+CREATE FUNCTION bench.moment(at timestamptz, all_day boolean) RETURNS jsonb LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT CASE WHEN all_day THEN jsonb_build_object('date', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD'))
+                ELSE jsonb_build_object('dateTime', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                                        'timeZone', 'UTC') END;
+END;
+
+-- An event as Google gives it; with another revision it is the same event, edited: half an hour later, renamed.
+CREATE FUNCTION bench.item(event bench.event, revision integer) RETURNS jsonb LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT jsonb_build_object(
+        'kind', 'calendar#event', 'etag', format('"%s"', 3485462229718558 + 2 * revision),
+        'id', format('ev%s', md5(event.calendar || event.n)),
+        'status', CASE WHEN event.tentative THEN 'tentative' ELSE 'confirmed' END,
+        'htmlLink', 'https://www.google.com/calendar/event?eid=' || md5(event.calendar || event.n),
+        'created', '2025-03-23T10:41:35.000Z',
+        'updated', to_char(timestamp '2025-03-23 11:58:34' + make_interval(mins => revision), 'YYYY-MM-DD"T"HH24:MI:SS".000Z"'),
+        'summary', format('Meeting %s, version %s', event.n, revision),
+        'description', repeat('What we shall talk about, and who brings what. ', 3),
+        'location', 'Room 4.12, second floor',
+        'creator', jsonb_build_object('email', event.calendar, 'self', true),
+        'organizer', jsonb_build_object('email', event.calendar, 'self', true),
+        'start', bench.moment(event.starts_at + shift, event.all_day),
+        'end', bench.moment(event.ends_at + shift, event.all_day),
+        'iCalUID', format('ev%s@google.com', md5(event.calendar || event.n)),
+        'sequence', revision - 1,
+        'attendees', jsonb_build_array(
+            jsonb_build_object('email', event.calendar, 'self', true, 'organizer', true, 'responseStatus', 'accepted'),
+            jsonb_build_object('email', 'guest@example.org', 'responseStatus', 'needsAction')),
+        'reminders', jsonb_build_object('useDefault', true), 'eventType', 'default')
+    FROM (SELECT CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END) AS s (shift);
+END;
+
+-- The peer: Cal.com's calendar cache as merged, with the index that was added later.
+CREATE TYPE "CalendarCacheEventStatus" AS ENUM ('confirmed', 'tentative', 'cancelled');
+CREATE TABLE "CalendarCacheEvent" (
+    id                   text PRIMARY KEY,
+    "selectedCalendarId" text NOT NULL,
+    "externalId"         text NOT NULL,
+    "externalEtag"       text NOT NULL,
+    "iCalUID"            text,
+    summary              text,
+    description          text,
+    location             text,
+    start                timestamp(3) NOT NULL,
+    "end"                timestamp(3) NOT NULL,
+    "isAllDay"           boolean NOT NULL DEFAULT false,
+    "timeZone"           text,
+    status               "CalendarCacheEventStatus" NOT NULL DEFAULT 'confirmed',
+    "createdAt"          timestamp(3) NOT NULL DEFAULT now(),
+    "updatedAt"          timestamp(3) NOT NULL DEFAULT now()
+);
+GRANT ALL ON "CalendarCacheEvent" TO booking;
+
+-- An event as a row of theirs.
+CREATE FUNCTION bench.peer_row(event bench.event, revision integer) RETURNS "CalendarCacheEvent" LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT gen_random_uuid()::text, event.calendar, item ->> 'id', item ->> 'etag', item ->> 'iCalUID',
+           item ->> 'summary', item ->> 'description', item ->> 'location',
+           (event.starts_at + shift) AT TIME ZONE 'UTC', (event.ends_at + shift) AT TIME ZONE 'UTC',
+           event.all_day, 'UTC', (item ->> 'status')::"CalendarCacheEventStatus", now(), now()
+    FROM bench.item(event, revision) AS item,
+         (SELECT CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END) AS s (shift);
+END;
