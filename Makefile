@@ -4,13 +4,14 @@
 #   make install            installs into that server (DESTDIR is honoured)
 #   make installcheck       runs the regression tests against that running server, as psql would reach it
 #   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
+#   make play               a psql prompt on a cluster of its own, with a fake Google to play with
 #   make lint | bench | fmt | clean
 
 PG_CONFIG ?= pg_config
 DESTDIR ?=
 SHELL := /bin/bash
 
-.PHONY: all install installcheck setup demo test lint fmt bench clean
+.PHONY: all install installcheck setup demo play test lint fmt bench clean
 .DEFAULT_GOAL := all
 
 all:
@@ -27,6 +28,9 @@ setup:
 
 demo: setup
 	@scripts/demo.sh
+
+play: setup
+	@scripts/demo.sh play
 
 test: setup
 	@scripts/test.sh

@@ -5,24 +5,21 @@ SELECT set_config('bench.part', :'part', false), set_config('bench.parts', :'par
 DO $load$
 DECLARE
     wanted record;
-    first  integer;
     page   jsonb;
 BEGIN
     FOR wanted IN
-        SELECT calendar, count(*) AS events FROM bench.event WHERE calendar NOT LIKE 'ingest%'
+        SELECT calendar, min(n) AS first, max(n) AS last FROM bench.event WHERE calendar NOT LIKE 'ingest%'
             AND abs(hashtext(calendar)) % current_setting('bench.parts')::integer = current_setting('bench.part')::integer
         GROUP BY calendar
     LOOP
         PERFORM calsync_subscribe(wanted.calendar, 'none', time_zone => 'UTC');
-        FOR first IN SELECT generate_series(1, (SELECT max(n) FROM bench.event WHERE calendar = wanted.calendar), 2500) LOOP
-            SELECT jsonb_build_object('calendar', wanted.calendar, 'timeZone', 'UTC', 'items', coalesce(jsonb_agg(bench.item(e, 1)), '[]'))
+        FOR first IN wanted.first .. wanted.last BY 2500 LOOP
+            SELECT jsonb_build_object('calendar', wanted.calendar, 'timeZone', 'UTC', 'items', jsonb_agg(bench.item(e, 1)))
+                   || CASE WHEN first + 2500 <= wanted.last THEN '{"nextPageToken": "more"}'::jsonb
+                           ELSE '{"nextSyncToken": "token1"}' END
             INTO page FROM bench.event AS e
             WHERE e.calendar = wanted.calendar AND e.n >= first AND e.n < first + 2500;
-            IF first + 2500 <= (SELECT max(n) FROM bench.event WHERE calendar = wanted.calendar) THEN
-                PERFORM calsync_apply_delta(page || jsonb_build_object('nextPageToken', 'page' || first));
-            ELSE
-                PERFORM calsync_apply_delta(page || jsonb_build_object('nextSyncToken', 'token1'));
-            END IF;
+            PERFORM calsync_apply_delta(page);
             COMMIT;
         END LOOP;
     END LOOP;

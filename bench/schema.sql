@@ -91,3 +91,30 @@ BEGIN ATOMIC
     FROM bench.item(event, revision) AS item,
          (SELECT CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END) AS s (shift);
 END;
+
+-- Raises where the two sides differ for this window; returns how many busy intervals were compared.
+CREATE FUNCTION bench.same_answer(asked tstzrange, calendars text[]) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    ours     jsonb;
+    theirs   jsonb;
+    compared bigint;
+    is_free  boolean;
+BEGIN
+    SELECT jsonb_object_agg(calendar, busy), coalesce(sum(pieces), 0) INTO ours, compared
+    FROM (SELECT calendar, range_agg(busy)::text AS busy, count(*) AS pieces
+          FROM calsync_busy(asked, calendars) GROUP BY calendar) AS answer;
+    SELECT jsonb_object_agg(calendar, busy) INTO theirs
+    FROM (SELECT "selectedCalendarId" AS calendar,
+                 (range_agg(tstzrange(start AT TIME ZONE 'UTC', "end" AT TIME ZONE 'UTC'))
+                     * tstzmultirange(asked))::text AS busy
+          FROM "CalendarCacheEvent"
+          WHERE "selectedCalendarId" = ANY (calendars)
+            AND start < (upper(asked) AT TIME ZONE 'UTC') AND "end" > (lower(asked) AT TIME ZONE 'UTC')
+          GROUP BY 1) AS answer;
+    is_free := calsync_is_free(asked, calendars);
+    IF ours IS DISTINCT FROM theirs OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
+        RAISE EXCEPTION 'the answers differ for % and %', asked, calendars
+            USING DETAIL = format(E'ours: %s\ntheirs: %s\ncalsync_is_free: %s', ours, theirs, is_free);
+    END IF;
+    RETURN compared;
+END $$;

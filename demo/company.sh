@@ -3,8 +3,8 @@
 # MON … FRI   the working days of next week; MON2 the Monday after
 # CHANGE      the Sunday, at least four weeks away, on which the clocks of Vienna change next
 
-day() { date -d "$1" +%F; }
-MON=$(day "$(($(date +%u) == 1 ? 7 : 8 - $(date +%u))) days")
+day() { TZ=UTC date -d "$1" +%F; }
+MON=$(day "$((8 - $(TZ=UTC date +%u))) days")
 TUE=$(day "$MON + 1 day") WED=$(day "$MON + 2 days") THU=$(day "$MON + 3 days") FRI=$(day "$MON + 4 days")
 MON2=$(day "$MON + 7 days") START=$(day "$MON - 28 days")
 CHANGE=$(seq 28 300 | sed "s/.*/$(day today) + & days 12:00/" | TZ=Europe/Vienna date -f - '+%F %z' \

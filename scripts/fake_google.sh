@@ -11,10 +11,14 @@ start_fake_google() {
     FAKE_PID=$!
     # An EXIT trap of the caller's own would replace this one: it must then do the same.
     trap 'kill $FAKE_PID 2>/dev/null' EXIT
-    for _ in $(seq 100); do [ ! -s "$ready" ] || break; sleep 0.05; done
-    read -r FAKE_API FAKE_CONTROL < <(sed -E 's/.*API ([^,]+), control (.*)/\1 \2/' "$ready")
+    for _ in $(seq 300); do
+        if [ -s "$ready" ] || ! kill -0 $FAKE_PID 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    FAKE_API=$(sed -nE 's/.*API ([^,]+), control .*/\1/p' "$ready")
+    FAKE_CONTROL=$(sed -nE 's/.*, control (.*)/\1/p' "$ready")
     rm -f "$ready"
-    [ -n "${FAKE_CONTROL:-}" ] || die "the fake Google did not start"
+    [ -n "$FAKE_CONTROL" ] || die "the fake Google did not start"
     export FAKE_API FAKE_CONTROL
 }
 

@@ -76,6 +76,22 @@ LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'calsync_coverage_
 COMMENT ON FUNCTION calsync_coverage IS
     'Which answers can be had: of these calendars, or of all that the role may see. Never fails: reason tells';
 
+CREATE FUNCTION calsync.explain_lines(during tstzrange, calendars text[])
+RETURNS TABLE (calendar text, event_id text, summary text, takes_place tstzrange, busy_status text, blocks boolean,
+               reason text)
+LANGUAGE c STABLE ROWS 20 COST 1000 AS 'MODULE_PATHNAME', 'calsync_explain_lines_wrapper';
+COMMENT ON FUNCTION calsync.explain_lines IS 'Internal: calsync_explain before its statuses are typed';
+
+CREATE FUNCTION calsync_explain(during tstzrange, calendars text[])
+RETURNS SETOF calsync.explanation LANGUAGE sql STABLE ROWS 20 COST 1000
+BEGIN ATOMIC
+    SELECT l.calendar, l.event_id, l.summary, l.takes_place, l.busy_status::calsync.busy_status, l.blocks, l.reason
+    FROM calsync.explain_lines(during, calendars) AS l;
+END;
+COMMENT ON FUNCTION calsync_explain IS
+    'Every event in the window or within an hour of it, also deleted and moved occurrences: does it block, and why. A '
+    'line without an event says why the calendar as a whole cannot answer';
+
 -- --------------------------------------------------------------------------------------------------- credentials
 
 CREATE FUNCTION calsync_add_credential(name text, provider text, secret jsonb)

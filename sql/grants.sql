@@ -1,7 +1,7 @@
 -- Who may do what. PUBLIC: nothing. Two roles, granted to nobody, carry the rights; whose calendars a role sees is
 -- decided by the owner of each, inside the functions.
 --   calsync_reader    asks who is busy
---   calsync_operator  subscribes, feeds and syncs calendars, too
+--   calsync_operator  subscribes, feeds and syncs calendars, too, and asks why a slot is blocked (which shows titles)
 
 DO $$
 DECLARE
@@ -25,7 +25,7 @@ REVOKE ALL ON FUNCTION
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
     calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
-    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_version()
+    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_explain(tstzrange, text[]), calsync_version()
 FROM PUBLIC;
 REVOKE ALL ON PROCEDURE calsync_run(integer) FROM PUBLIC;
 
@@ -36,7 +36,8 @@ TO calsync_reader, calsync_operator;
 GRANT EXECUTE ON FUNCTION
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
-    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text)
+    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
+    calsync_explain(tstzrange, text[]), calsync.explain_lines(tstzrange, text[])
 TO calsync_operator;
 GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;
 

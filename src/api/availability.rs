@@ -16,7 +16,7 @@ use crate::store::availability::{self, Answerer, MicroWindow};
 use crate::store::owner::{as_owner, caller};
 use crate::store::time::{Micros, timestamp_of};
 
-type TimeRange = Range<TimestampWithTimeZone>;
+pub(super) type TimeRange = Range<TimestampWithTimeZone>;
 
 #[pg_extern(sql = false)]
 fn calsync_busy(
@@ -100,7 +100,7 @@ fn unknown_time(calendar: &str, answerer: Option<&Answerer>, window: MicroWindow
 }
 
 /// Why this calendar cannot answer for this window, if it cannot.
-fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
+pub(super) fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
     let not_covered = |why| {
         Some(Error::NotCovered {
             calendar: answerer.calendar.clone(),
@@ -166,10 +166,10 @@ fn calsync_coverage(
     let coverage = || -> Result<Vec<_>, Error> {
         let role = caller();
         let answerers = as_owner(|| match calendars {
-            Some(calendars) => availability::find(role, &names(calendars)?),
-            None => Ok(availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), Some(one))).collect()),
+            Some(calendars) => availability::find_all(role, &names(calendars)?),
+            None => Ok(availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect()),
         })?;
-        answerers.into_iter().map(|(calendar, answerer)| coverage_row(calendar, answerer)).collect()
+        answerers.into_iter().map(|(calendar, meant)| coverage_row(calendar, meant)).collect()
     };
     TableIterator::new(coverage().report())
 }
@@ -177,9 +177,12 @@ fn calsync_coverage(
 type CoverageRow = (String, Option<TimeRange>, Option<TimestampWithTimeZone>, Option<String>, bool, Option<String>);
 
 /// Usable: a question about this moment would be answered.
-fn coverage_row(calendar: String, answerer: Option<Answerer>) -> Result<CoverageRow, Error> {
-    let Some(answerer) = answerer else {
-        return Ok((calendar, None, None, None, false, Some("unknown calendar (SC001)".to_owned())));
+fn coverage_row(calendar: String, mut meant: Vec<Answerer>) -> Result<CoverageRow, Error> {
+    let unusable = |calendar, reason: &str| Ok((calendar, None, None, None, false, Some(reason.to_owned())));
+    let answerer = match (meant.pop(), meant.is_empty()) {
+        (Some(answerer), true) => answerer,
+        (Some(_), false) => return unusable(calendar, "ambiguous name (42P09)"),
+        (None, _) => return unusable(calendar, "unknown calendar (SC001)"),
     };
     let now = statement_start();
     let error = Interval::new(now, now.saturating_add(1)).and_then(|moment| objection(&answerer, moment));
@@ -206,25 +209,34 @@ fn coverage_row(calendar: String, answerer: Option<Answerer>) -> Result<Coverage
 }
 
 /// Half open; None: empty.
-fn window(range: TimeRange) -> Result<Option<MicroWindow>, Error> {
+pub(super) fn window(range: TimeRange) -> Result<Option<MicroWindow>, Error> {
     if range.is_empty() {
         return Ok(None);
     }
     // Microseconds are whole numbers, so an inclusive end is the next one's exclusive end.
     let start = match range.lower() {
         Some(RangeBound::Inclusive(start)) => Micros::from(*start),
-        Some(RangeBound::Exclusive(start)) => Micros::from(*start).saturating_add(1),
+        Some(RangeBound::Exclusive(start)) => next_after(Micros::from(*start)),
         Some(RangeBound::Infinite) | None => Micros::MIN,
     };
     let end = match range.upper() {
         Some(RangeBound::Exclusive(end)) => Micros::from(*end),
-        Some(RangeBound::Inclusive(end)) => Micros::from(*end).saturating_add(1),
+        Some(RangeBound::Inclusive(end)) => next_after(Micros::from(*end)),
         Some(RangeBound::Infinite) | None => Micros::MAX,
     };
     Ok(Interval::new(start, end))
 }
 
-fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
+/// The next moment. Infinity has none, and what comes after the last timestamp is infinity.
+fn next_after(moment: Micros) -> Micros {
+    match moment {
+        Micros::MIN | Micros::MAX => moment,
+        _ if timestamp_of(moment + 1).is_err() => Micros::MAX,
+        _ => moment + 1,
+    }
+}
+
+pub(super) fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
     let lower = match interval.start() {
         Micros::MIN => RangeBound::Infinite,
         start => RangeBound::Inclusive(timestamp_of(start)?),
@@ -236,7 +248,7 @@ fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
     Ok(Range::new(lower, upper))
 }
 
-fn names(calendars: Vec<Option<String>>) -> Result<Vec<String>, Error> {
+pub(super) fn names(calendars: Vec<Option<String>>) -> Result<Vec<String>, Error> {
     calendars.into_iter().map(|name| required(name, "an element of calendars")).collect()
 }
 

@@ -6,6 +6,7 @@
 mod availability;
 mod credential;
 mod delta;
+mod explain;
 mod operations;
 mod run;
 mod subscription;

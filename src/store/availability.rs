@@ -70,23 +70,27 @@ fn read_answerer(row: &super::plan::Row) -> Result<Answerer, Error> {
 }
 
 /// The calendars of these names that `role` may see, in the order of the names; None where there is none. A name that
-/// comes twice counts once.
+/// comes twice counts once; one that could mean several is an error.
 pub fn find(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Option<Answerer>)>, Error> {
+    find_all(role, names)?
+        .into_iter()
+        .map(|(name, mut meant)| match meant.len() {
+            0 | 1 => Ok((name, meant.pop())),
+            _ => Err(Error::AmbiguousCalendar {
+                calendar: name,
+                owners: meant.into_iter().map(|answerer| answerer.owner).collect(),
+            }),
+        })
+        .collect()
+}
+
+/// The same, with all that each name could mean.
+pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
     let mut found = NAMED.with(|plan| plan.each(&[names.to_vec().into()], read_answerer))?;
     found.retain(|answerer| may_see(role, &answerer.owner));
     let mut seen = HashSet::with_capacity(names.len());
-    let mut result = Vec::with_capacity(names.len());
-    for name in names.iter().filter(|name| seen.insert(name.as_str())) {
-        let mut of_this_name = found.iter().filter(|answerer| answerer.calendar == **name);
-        let first = of_this_name.next().cloned();
-        let others: Vec<String> = of_this_name.map(|answerer| answerer.owner.clone()).collect();
-        if let (Some(first), false) = (&first, others.is_empty()) {
-            let owners = std::iter::once(first.owner.clone()).chain(others).collect();
-            return Err(Error::AmbiguousCalendar { calendar: name.clone(), owners });
-        }
-        result.push((name.clone(), first));
-    }
-    Ok(result)
+    let meant = |name: &String| found.iter().filter(|answerer| answerer.calendar == *name).cloned().collect();
+    Ok(names.iter().filter(|name| seen.insert(name.as_str())).map(|name| (name.clone(), meant(name))).collect())
 }
 
 /// Every calendar that `role` may see, by name.

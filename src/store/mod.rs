@@ -8,6 +8,7 @@ pub mod busy;
 pub mod credential;
 pub mod delta;
 pub mod expansion;
+pub mod explain;
 pub mod merge;
 pub mod owner;
 pub mod plan;

@@ -103,6 +103,9 @@ pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
             None,
             &[],
         )?;
+        if table.is_empty() {
+            return Ok(None);
+        }
         Ok(table.first().get_one::<TimestampWithTimeZone>()?.and_then(time::instant))
     })
 }

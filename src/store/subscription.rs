@@ -181,7 +181,8 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
                 wanted.max_staleness.map(|age| age.as_secs_f64()).into(),
             ],
         )?;
-        Ok(table.first().get_one()?)
+        // Nothing is returned where there was one already.
+        if table.is_empty() { Ok(None) } else { Ok(table.first().get_one()?) }
     })?;
     match inserted {
         Some(id) => Ok(id),

@@ -26,7 +26,22 @@ pub fn register() {
     }
 }
 
-#[pg_guard]
+/// What Postgres hands to the hook, as it handed it over.
+#[derive(Clone, Copy)]
+struct Call {
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+}
+
+/// Every utility statement of the server comes through here. An ERROR that crosses pgrx' guards comes out without its
+/// cursor position and the names of its table and constraint, so there is none on the usual way: a statement that is
+/// not ours is handed on by a plain call, and its ERROR jumps over this frame, which holds nothing to be dropped.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -38,49 +53,64 @@ unsafe extern "C-unwind" fn utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    let run = || {
-        // SAFETY: hands on what Postgres handed over, to the hook that was there or to Postgres' own way.
-        unsafe {
-            match PREVIOUS {
-                Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-                    previous(
-                        statement,
-                        query,
-                        read_only_tree,
-                        context,
-                        parameters,
-                        environment,
-                        destination,
-                        completion,
-                    )
-                }),
-                None => pg_sys::standard_ProcessUtility(
-                    statement,
-                    query,
-                    read_only_tree,
-                    context,
-                    parameters,
-                    environment,
-                    destination,
-                    completion,
-                ),
-            }
+    let call = Call { statement, query, read_only_tree, context, parameters, environment, destination, completion };
+    // SAFETY: a planned statement has a utility statement here; the rest is handed on as it came.
+    unsafe {
+        let database = look_at((*statement).utilityStmt);
+        if database == pg_sys::InvalidOid {
+            hand_on(call);
+        } else {
+            alone(database, &call);
         }
-    };
-    // SAFETY: a planned statement has a utility statement here.
-    let utility = unsafe { (*statement).utilityStmt };
-    // SAFETY: as above; the node's tag says what it is.
-    if unsafe { drops_an_extension(utility) } {
-        // Perhaps ours: the worker looks when this has committed.
-        wake::worker_at_commit();
-        return run();
     }
-    // SAFETY: as above.
-    let Some(database) = (unsafe { wanted_alone(utility) }) else { return run() };
+}
+
+/// To the hook that was there, or to Postgres' own way.
+unsafe fn hand_on(call: Call) {
+    unsafe extern "C-unwind" {
+        /// Postgres' own function; pgrx' binding of this name is guarded.
+        fn standard_ProcessUtility(
+            statement: *mut pg_sys::PlannedStmt,
+            query: *const c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            parameters: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            destination: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
+    let Call { statement, query, read_only_tree, context, parameters, environment, destination, completion } = call;
+    // SAFETY: the arguments are Postgres' own; the hook was set while libraries were loaded and does not change.
+    unsafe {
+        let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
+        next(statement, query, read_only_tree, context, parameters, environment, destination, completion);
+    }
+}
+
+/// The database that the statement needs to be alone in, or InvalidOid. Notes what the worker must look at at commit.
+#[pg_guard]
+unsafe extern "C-unwind" fn look_at(utility: *mut pg_sys::Node) -> pg_sys::Oid {
+    // SAFETY: the node's tag says what it is.
+    unsafe {
+        if drops_an_extension(utility) {
+            // Perhaps ours.
+            wake::worker_at_commit();
+            return pg_sys::InvalidOid;
+        }
+        wanted_alone(utility).unwrap_or(pg_sys::InvalidOid)
+    }
+}
+
+/// Runs the statement while no worker is in its database.
+#[pg_guard]
+unsafe extern "C-unwind" fn alone(database: pg_sys::Oid, call: &Call) {
+    let call = *call;
     board::hold(database);
     PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
         send_away(database);
-        run();
+        // SAFETY: as in `utility`; here the guard is needed, for the database is held.
+        unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| hand_on(call)) };
     }))
     .finally(move || {
         board::release(database);

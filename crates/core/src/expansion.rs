@@ -110,7 +110,7 @@ impl Vacated {
             match (original, start) {
                 (OriginalStart::On(date), _) => vacated.dates.insert(*date),
                 (OriginalStart::At(at), Start::AllDay { .. }) => {
-                    vacated.dates.insert(at.with_timezone(&calendar_zone).date_naive())
+                    vacated.dates.insert(zone::local(*at, calendar_zone).date())
                 }
                 (OriginalStart::At(at), Start::Timed { .. } | Start::Local { .. }) => vacated.instants.insert(*at),
             };

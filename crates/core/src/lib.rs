@@ -12,6 +12,7 @@ pub mod busy;
 pub mod delta;
 pub mod event;
 pub mod expansion;
+pub mod explain;
 pub mod interval;
 pub mod merge;
 pub mod options;

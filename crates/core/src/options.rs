@@ -207,6 +207,29 @@ pub struct BusyFacts<'a> {
     pub self_response: Option<&'a str>,
 }
 
+impl BusyFacts<'_> {
+    /// The key of the step that decides; None: nothing special, an ordinary event.
+    ///
+    /// The order is that of [`KNOWN_BUSY`]: declined, working location, birthday, transparent, out of office,
+    /// tentative, needs action, focus time, from Gmail. Working locations and birthdays come before transparent
+    /// because Google makes both transparent: the other way round their own rules would never be asked.
+    pub fn step(&self) -> Option<&'static str> {
+        let responded = |answer: &str| self.self_response == Some(answer);
+        Some(match self.event_type.unwrap_or("default") {
+            _ if responded("declined") => "declined",
+            "workingLocation" => "working_location",
+            "birthday" => "birthday",
+            _ if self.transparency == Some("transparent") => "transparent",
+            "outOfOffice" => "out_of_office",
+            _ if self.status == "tentative" || responded("tentative") => "tentative",
+            _ if responded("needsAction") => "needs_action",
+            "focusTime" => "focus_time",
+            "fromGmail" => "from_gmail",
+            _ => return None,
+        })
+    }
+}
+
 /// The busy status for each step of the mapping. [`KNOWN_BUSY`] lists the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BusyRules {
@@ -250,24 +273,14 @@ impl Default for BusyRules {
 
 impl BusyRules {
     /// What this event makes of its time: the first step that holds decides, else it is busy.
-    ///
-    /// The order is that of [`KNOWN_BUSY`]: declined, working location, birthday, transparent, out of office,
-    /// tentative, needs action, focus time, from Gmail. Working locations and birthdays come before transparent
-    /// because Google makes both transparent: the other way round their own rules would never be asked.
     pub fn status(&self, facts: &BusyFacts<'_>) -> BusyStatus {
-        let responded = |answer: &str| facts.self_response == Some(answer);
-        match facts.event_type.unwrap_or("default") {
-            _ if responded("declined") => self.declined,
-            "workingLocation" => self.working_location,
-            "birthday" => self.birthday,
-            _ if facts.transparency == Some("transparent") => self.transparent,
-            "outOfOffice" => self.out_of_office,
-            _ if facts.status == "tentative" || responded("tentative") => self.tentative,
-            _ if responded("needsAction") => self.needs_action,
-            "focusTime" => self.focus_time,
-            "fromGmail" => self.from_gmail,
-            _ => BusyStatus::Busy,
-        }
+        facts.step().map_or(BusyStatus::Busy, |step| self.of(step))
+    }
+
+    /// What a step of [`KNOWN_BUSY`] gives.
+    pub fn of(&self, step: &str) -> BusyStatus {
+        let mut rules = *self;
+        rules.rule(step).map_or(BusyStatus::Busy, |rule| *rule)
     }
 
     fn read(json: &Value) -> Result<Self, InvalidOption> {

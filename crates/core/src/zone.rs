@@ -88,6 +88,12 @@ fn utc(local: NaiveDateTime, offset: chrono::FixedOffset) -> DateTime<Utc> {
     local.checked_sub_offset(offset).unwrap_or(local).and_utc()
 }
 
+/// What the clock on the wall shows. At the very ends of time, where that cannot be written, UTC.
+pub fn local(instant: DateTime<Utc>, zone: Tz) -> NaiveDateTime {
+    let utc = instant.naive_utc();
+    utc.checked_add_offset(zone.offset_from_utc_datetime(&utc).fix()).unwrap_or(utc)
+}
+
 /// The first instant of this local day. Where midnight falls into a gap, the day begins when the gap ends; a day that
 /// the zone skipped begins, and ends, where the next one begins.
 pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {

@@ -4,8 +4,9 @@ mod time_support;
 
 use std::time::{Duration, Instant};
 
+use calsync_core::interval::Interval;
 use calsync_core::recurrence::{Length, MOST_OCCURRENCES, Problem, Series, Start};
-use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc, Weekday};
 use time_support::{Recurring, at, between, date, days, floating, lines, local, meeting, tz, utc, years};
 
 // Clocks that change.
@@ -400,6 +401,20 @@ proptest::proptest! {
     #[test]
     fn nothing_that_stands_in_a_line_makes_a_panic(lines in proptest::collection::vec("\\PC{0,60}", 0..4)) {
         drop(floating(local("2026-01-01 09:00"), &lines, years(2026, 1)));
+    }
+
+    #[test]
+    fn no_time_makes_a_panic(start: i64, length: i64, from: i64, to: i64, rule in "FREQ=(YEARLY|MONTHLY|WEEKLY|DAILY|HOURLY|SECONDLY)(;COUNT=9{1,9})?(;INTERVAL=9{1,9})?(;BYWEEKNO=1)?") {
+        let ends = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+        let instant = |seconds: i64| DateTime::from_timestamp(seconds / 1_000_000, 0).unwrap_or(if seconds < 0 { ends.0 } else { ends.1 });
+        let window = Interval::new(instant(from), instant(to)).unwrap_or_else(|| between(ends.0, ends.1));
+        for zone in [tz("UTC"), tz("Pacific/Kiritimati"), tz("Pacific/Niue")] {
+            let start = Start::Timed { at: instant(start), zone };
+            let length = Length::exact(TimeDelta::try_milliseconds(length).unwrap_or_default());
+            drop(Series::read(start, length, &[format!("RRULE:{rule}")]).unwrap().occurrences(window));
+            let days = Start::AllDay { on: instant(from).date_naive(), zone };
+            drop(Series::read(days, Length::days(u32::MAX), &[format!("RRULE:{rule}")]).unwrap().occurrences(window));
+        }
     }
 
     #[test]

@@ -118,5 +118,5 @@ impl ListZone {
 
 /// A moment of a list as local time in the event's zone.
 pub(super) fn local_in(moment: Moment, list: Tz, event: Tz) -> Option<NaiveDateTime> {
-    moment.instant(list).map(|instant| instant.with_timezone(&event).naive_local())
+    moment.instant(list).map(|instant| zone::local(instant, event))
 }

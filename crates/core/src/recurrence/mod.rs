@@ -18,7 +18,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 
 use crate::interval::Interval;
@@ -45,6 +45,9 @@ use walk::{Budget, Walk};
 /// More than this in one window is no calendar entry any more: every half hour, all year round.
 pub const MOST_OCCURRENCES: usize = 20_000;
 
+/// More than any change of the clocks: zones have moved across the date line.
+const ROOM: Days = Days::new(2);
+
 /// Where a series begins, and in which zone it recurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -70,7 +73,7 @@ impl Start {
     /// DTSTART as the clock on the wall shows it.
     fn local(self) -> NaiveDateTime {
         match self {
-            Self::Timed { at, zone } => at.with_timezone(&zone).naive_local(),
+            Self::Timed { at, zone } => zone::local(at, zone),
             Self::Local { at, .. } => at,
             Self::AllDay { on, .. } => on.and_time(NaiveTime::MIN),
         }
@@ -177,11 +180,12 @@ impl Series {
     /// The local times at which something that overlaps the window may begin, with room for any change of the clocks.
     fn reach(&self, window: Interval) -> (NaiveDateTime, NaiveDateTime) {
         let zone = self.start.zone();
-        let room = TimeDelta::days(2);
-        let back = room + TimeDelta::days(i64::from(self.length.days)) + self.length.exact;
-        let from = window.start().with_timezone(&zone).naive_local().checked_sub_signed(back);
-        let to = window.end().with_timezone(&zone).naive_local().checked_add_signed(room);
-        (from.unwrap_or(NaiveDateTime::MIN), to.unwrap_or(NaiveDateTime::MAX))
+        let (from, to) = (zone::local(window.start(), zone), zone::local(window.end(), zone));
+        let from = from
+            .checked_sub_days(ROOM)
+            .and_then(|from| from.checked_sub_days(nights(self.length)))
+            .and_then(|from| from.checked_sub_signed(self.length.exact));
+        (from.unwrap_or(NaiveDateTime::MIN), to.checked_add_days(ROOM).unwrap_or(NaiveDateTime::MAX))
     }
 
     /// A local time after which nothing is by `until` any more.
@@ -189,9 +193,9 @@ impl Series {
         let end = match until {
             Moment::Date(date) => date.and_time(NaiveTime::MIN),
             Moment::Local(local) => local,
-            Moment::Utc(instant) => instant.with_timezone(&self.start.zone()).naive_local(),
+            Moment::Utc(instant) => zone::local(instant, self.start.zone()),
         };
-        end.checked_add_days(Days::new(2)).unwrap_or(NaiveDateTime::MAX)
+        end.checked_add_days(ROOM).unwrap_or(NaiveDateTime::MAX)
     }
 
     /// "The UNTIL rule part defines a DATE or DATE-TIME value that bounds the recurrence rule in an inclusive manner."

@@ -40,7 +40,7 @@ impl Moment {
             Self::Date(date) => date,
             Self::Local(local) => local.date(),
             Self::Utc(instant) if instant.time() == NaiveTime::MIN => instant.date_naive(),
-            Self::Utc(instant) => instant.with_timezone(&zone).date_naive(),
+            Self::Utc(instant) => zone::local(instant, zone).date(),
         }
     }
 }

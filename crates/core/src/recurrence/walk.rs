@@ -248,7 +248,7 @@ fn one_day(day: NaiveDate) -> Option<Period> {
 }
 
 fn later_year(year: i32, passed: i64) -> Option<i32> {
-    i32::try_from(i64::from(year) + passed).ok().filter(|year| *year <= LAST_YEAR)
+    i32::try_from(i64::from(year).checked_add(passed)?).ok().filter(|year| *year <= LAST_YEAR)
 }
 
 fn later_day(day: NaiveDate, passed: i64) -> Option<NaiveDate> {

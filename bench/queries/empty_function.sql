@@ -1,0 +1,1 @@
+SELECT calsync_version();

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# `make bench`: measures the read path and the ingest against the peer's SQL, on a cluster of its own, release build.
+# What is measured, and what it gave: bench/README.md.
+#
+#   SCALE=1       thousands of calendars of 500 events (10: five million events)
+#   SECONDS_EACH=5 ROUNDS=3   each statement is measured ROUNDS times, in turn with the others; the median counts
+#   ONLY='busy_3x7 peer_*'    only these of bench/queries, besides lookup; the ingest only if it says ingest
+#   PROFILE=1     afterwards, where the time goes, by perf
+#   KEEP=1        leaves the cluster running and says where
+#   BUILD=0                   takes the release build that is already staged
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+cd "$ROOT/bench"
+
+SCALE=${SCALE:-1} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-5} ONLY=${ONLY:-*}
+CALENDARS=$((SCALE * 1000)) EVENTS=500 HISTORY=200000
+
+# A second private copy of Postgres, so that a release build there and a dev build for the tests never meet.
+stage_bench_postgres() {
+    local shared=$STAGED_PG
+    STAGED_PG=$STAGE/pg-bench
+    STAGED_BIN=$STAGED_PG/lib/postgresql/$PG_MAJOR/bin
+    STAGED_PG_CONFIG=$STAGED_BIN/pg_config
+    if ! cmp -s "$shared/version" "$STAGED_PG/version"; then
+        rm -rf "$STAGED_PG"
+        cp -a "$shared" "$STAGED_PG"
+    fi
+    [ "${BUILD:-1}" = 0 ] || install_staged release
+}
+
+start_cluster() {
+    home=$(mktemp -d /tmp/calsync-bench.XXXXXX)
+    [ "$(id -u)" != 0 ] || chown postgres "$home"
+    trap stop_cluster EXIT
+    as_server "$STAGED_BIN/initdb" -D "$home/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
+    # fsync off: what is measured is work, not the disk. Autovacuum off and a VACUUM before measuring: the same state in
+    # every run. No worker: nothing runs beside the one client. 20 years are covered, so that the long history is.
+    cat >>"$home/data/postgresql.conf" <<CONF
+listen_addresses = ''
+unix_socket_directories = '$home'
+shared_preload_libraries = 'pg_calsync, pg_stat_statements'
+pg_stat_statements.track = none
+fsync = off
+autovacuum = off
+shared_buffers = '$(awk '/MemTotal/ { print int($2 / 4096) }' /proc/meminfo) MB'
+max_wal_size = '8GB'
+checkpoint_timeout = '1h'
+timezone = 'UTC'
+calsync.databases = ''
+calsync.horizon = '7300d'
+calsync.retention = '7300d'
+CONF
+    as_server "$STAGED_BIN/pg_ctl" -D "$home/data" -l "$home/log" -w -s start
+    export PGHOST=$home PGDATABASE=postgres
+}
+
+stop_cluster() {
+    if [ -n "${KEEP:-}" ]; then
+        say "the cluster is still running: psql -h $home -U postgres; stop it with $STAGED_BIN/pg_ctl -D $home/data stop"
+        return
+    fi
+    as_server "$STAGED_BIN/pg_ctl" -D "$home/data" -m immediate -s stop || true
+    rm -rf "$home"
+}
+
+# run ROLE [psql arguments]
+run() { local role=$1; shift; "$STAGED_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 -U "$role" "$@"; }
+
+fill() {
+    local started=$SECONDS part
+    run postgres -f schema.sql
+    say "making $((CALENDARS * EVENTS)) events in $CALENDARS calendars, and one calendar of $HISTORY"
+    run postgres -v calendars="$CALENDARS" -v events="$EVENTS" -v history="$HISTORY" -f generate.sql
+    say "filling the peer's table"
+    run postgres -f load_peer.sql
+    say "filling ours, through calsync_apply_delta, in two sessions ($((SECONDS - started)) s so far)"
+    started=$SECONDS
+    for part in 0 1; do run booking -v part=$part -v parts=2 -f load_calsync.sql & done
+    wait %1 && wait %2
+    run postgres -c 'VACUUM ANALYZE' -c CHECKPOINT
+    say "filled in $((SECONDS - started)) s"
+}
+
+# measure SCRIPT [SECONDS]: prints transactions a second
+measure() {
+    local options=
+    # A generic plan suits them: without it the planner's work is most of what their statement costs.
+    case $1 in peer_*) options="-c plan_cache_mode=${PEER_PLANS:-auto}" ;; esac
+    PGOPTIONS=$options "$STAGED_BIN/pgbench" -n -M prepared -c 1 -T "${2:-$SECONDS_EACH}" -U booking \
+        -D calendars="$CALENDARS" -D today="$(date -u -d "$(date -u +%F)" +%s)" -f "queries/$1.sql" postgres \
+        2>>"$home/pgbench.log" | awk '/^tps = / { print $3 }'
+}
+
+wanted() { local pattern; for pattern in $ONLY; do case $1 in $pattern) return 0 ;; esac; done; return 1; }
+
+reads() {
+    local script scripts=() round
+    for script in lookup empty_function busy_3x7 peer_raw_3x7 peer_merged_3x7 busy_50x30 peer_raw_50x30 peer_merged_50x30 \
+                  is_free_10 peer_is_free_10 busy_history_short busy_history_long \
+                  peer_merged_history_short peer_merged_history_long; do
+        if [ "$script" = lookup ] || wanted "$script"; then scripts+=("$script"); fi
+    done
+    say "measuring ${#scripts[@]} statements, $ROUNDS rounds of $SECONDS_EACH s each ($((${#scripts[@]} * ROUNDS * SECONDS_EACH)) s)"
+    for script in "${scripts[@]}"; do measure "$script" 1 >/dev/null; done
+    for ((round = 0; round < ROUNDS; round++)); do
+        for script in "${scripts[@]}"; do echo "$script $(measure "$script")"; done
+    done >"$home/reads"
+    awk -f reads.awk "$home/reads"
+}
+
+ingest() {
+    wanted ingest || return 0
+    say "writing the statements of the ingest"
+    run postgres -v script="$home/ingest-statements.sql" -f ingest.sql
+    say "measuring the ingest"
+    { echo '\timing on'; cat "$home/ingest-statements.sql"; } >"$home/ingest-script.sql"
+    run booking -f "$home/ingest-script.sql" >"$home/ingest" 2>&1 || { tail -n 5 "$home/ingest" >&2; exit 1; }
+    awk -f ingest.awk "$home/ingest"
+    run postgres -v calendars="$CALENDARS" -f check_ingest.sql
+}
+
+buffers() {
+    echo
+    echo "Buffers of a warm one-week question, calendar with 1,000 and with $HISTORY events (ours, the peer's merged):"
+    run booking -f buffers.sql | grep -E '^@|^  Buffers|^ +Buffers' | awk '/^@/ { name = substr($0, 3); n = 0; next } !n++ { print "  " name ": " $0 }' | tail -n 4
+}
+
+stage_bench_postgres
+start_cluster
+fill
+say "checking that both sides give the same answers"
+run postgres -v calendars="$CALENDARS" -f check.sql
+echo
+echo "$("$STAGED_BIN/postgres" --version), $(nproc) cores ($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo), $(uname -sr), load $(cut -d' ' -f1 /proc/loadavg)"
+echo "$(date -u +%F), commit $(git -C "$ROOT" describe --always --dirty), $CALENDARS calendars x $EVENTS events, $ROUNDS rounds x $SECONDS_EACH s"
+echo
+reads
+buffers
+ingest
+[ -z "${PROFILE:-}" ] || . ./profile.sh

@@ -1,0 +1,111 @@
+-- Who may do what, and who sees whose calendars.
+\set ECHO none
+\o /dev/null
+\i words.sql
+\o
+\pset format unaligned
+\pset footer off
+\set ECHO all
+-- Two roles carry the rights and are granted to nobody; whose calendars a role sees is another question: its own, and
+-- those of roles that it is a member of.
+CREATE ROLE regress_calsync_acme;
+CREATE ROLE regress_calsync_boss IN ROLE regress_calsync_acme;
+CREATE ROLE regress_calsync_zeta;
+CREATE ROLE regress_calsync_asker IN ROLE calsync_reader;
+CREATE ROLE regress_calsync_nobody;
+CREATE ROLE regress_calsync_distant NOINHERIT IN ROLE regress_calsync_acme;
+GRANT calsync_operator TO regress_calsync_acme, regress_calsync_zeta;
+GRANT calsync_reader TO regress_calsync_distant;
+
+-- Owners.
+SET ROLE regress_calsync_acme;
+SELECT calsync_subscribe('alice', 'none') IS NOT NULL, calsync_subscribe('room', 'none') IS NOT NULL AS subscribed;
+SELECT calsync_apply_delta(pg_temp.list('alice', 'one', pg_temp.event('a', 1, '08:00', '09:00')));
+SELECT calsync_apply_delta(pg_temp.list('room', 'one', pg_temp.event('a', 1, '10:00', '11:00')));
+SET ROLE regress_calsync_zeta;
+SELECT calsync_subscribe('room', 'none') IS NOT NULL AS the_same_name_as_somebody_elses;
+SELECT calsync_apply_delta(pg_temp.list('room', 'one', pg_temp.event('a', 1, '14:00', '15:00')));
+
+-- Each sees its own.
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{room}');
+SELECT calendar, owner FROM calsync.status;
+SELECT calendar FROM calsync_coverage();
+SET ROLE regress_calsync_acme;
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{room,alice}');
+
+-- A member of the owner sees what the owner sees.
+SET ROLE regress_calsync_boss;
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{alice}');
+SELECT calendar FROM calsync.status ORDER BY calendar;
+
+-- One that does not inherit must say so first.
+SET ROLE regress_calsync_distant;
+SELECT pg_temp.refusal($$ SELECT calsync_busy('empty', '{alice}') $$);
+
+-- To all others the calendar does not exist, in the same words as if there were none.
+SET ROLE regress_calsync_zeta;
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{alice}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_is_free(pg_temp.during(0, 7), '{alice}') $$);
+SELECT pg_temp.refused_delta(pg_temp.list('alice', 'x'));
+SELECT pg_temp.refusal($$ SELECT calsync_pause('alice') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_resync('alice') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_sync('alice') $$);
+SELECT calsync_unsubscribe('alice');
+SELECT calendar, reason FROM calsync_coverage('{alice}');
+SELECT count(*) FROM calsync.status WHERE calendar = 'alice';
+
+-- A reader asks, and changes nothing.
+SET ROLE regress_calsync_asker;
+SELECT pg_temp.refusal($$ SELECT calsync_busy('empty', '{alice}') $$);
+SELECT count(*) FROM calsync_coverage();
+SELECT pg_temp.refusal($$ SELECT calsync_subscribe('mine', 'none') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_unsubscribe('alice') $$);
+SELECT pg_temp.refused_delta('{}');
+SELECT pg_temp.refusal($$ SELECT calsync_sync() $$);
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '{}') $$);
+SELECT pg_temp.refusal('CALL calsync_run()');
+SELECT pg_temp.refusal('SELECT calsync.announce()');
+
+-- A stranger may not even ask.
+SET ROLE regress_calsync_nobody;
+SELECT pg_temp.refusal($$ SELECT calsync_busy('empty', '{alice}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_busy_union('empty', '{alice}') $$);
+SELECT pg_temp.refusal('SELECT calsync_coverage()');
+SELECT pg_temp.refusal('SELECT calsync_version()');
+SELECT pg_temp.refusal('SELECT FROM calsync.status');
+
+-- The tables are closed to everybody.
+SET ROLE regress_calsync_acme;
+SELECT t.relname, pg_temp.refusal(format('SELECT FROM calsync.%I', t.relname))
+FROM pg_catalog.pg_class AS t
+WHERE t.relnamespace = 'calsync'::regnamespace AND t.relkind = 'r' ORDER BY t.relname;
+SELECT pg_temp.refusal('SET calsync.google_api_url = ''http://localhost''');
+SELECT pg_temp.refusal('SET calsync.allow_private_network = on');
+SELECT pg_temp.refusal('SHOW calsync.key_file');
+
+-- A name that could mean two calendars is an error, never a guess.
+RESET ROLE;
+GRANT regress_calsync_zeta TO regress_calsync_boss;
+SET ROLE regress_calsync_boss;
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{room}') $$);
+SELECT pg_temp.refused_delta(pg_temp.list('room', 'x'));
+SELECT pg_temp.refusal($$ SELECT calsync_unsubscribe('room') $$);
+SELECT calendar, usable, reason FROM calsync_coverage('{alice,room}');
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{alice}');
+SET ROLE regress_calsync_zeta;
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{room}');
+
+-- A credential belongs to its owner, too.
+SELECT calsync_add_credential('team', 'google', '{}');
+SET ROLE regress_calsync_acme;
+SELECT calsync_drop_credential('team');
+SELECT pg_temp.refusal($$ SELECT calsync_subscribe('x', credential => 'team') $$);
+SET ROLE regress_calsync_zeta;
+SELECT calsync_drop_credential('team');
+
+SELECT calsync_unsubscribe('room');
+SET ROLE regress_calsync_acme;
+SELECT calsync_unsubscribe('room'), calsync_unsubscribe('alice');
+RESET ROLE;
+DROP ROLE regress_calsync_boss, regress_calsync_distant, regress_calsync_acme, regress_calsync_zeta,
+    regress_calsync_asker, regress_calsync_nobody;
