@@ -23,8 +23,8 @@ INSERT INTO bench.event
 SELECT 'long-history@example.com', n, at, at + make_interval(mins => 15 * (1 + floor(random() * 2)::integer)), false,
        random() < 0.1
 FROM generate_series(1, :history) AS n,
-     LATERAL (SELECT date_trunc('day', now(), 'UTC')
-                     + (n - :history / 2) * (interval '14400 days' / :history) AS at) AS spread;
+     LATERAL (SELECT date_trunc('minute', date_trunc('day', now(), 'UTC')
+                     + (n - :history / 2) * (interval '14400 days' / :history)) AS at) AS spread;
 INSERT INTO bench.event
 SELECT 'short-history@example.com', n, starts_at, ends_at, all_day, tentative
 FROM bench.event WHERE calendar = 'long-history@example.com' AND abs(n - :history / 2) < 500;

@@ -8,17 +8,17 @@ DECLARE
     page   jsonb;
 BEGIN
     FOR wanted IN
-        SELECT calendar, min(n) AS first, max(n) AS last FROM bench.event WHERE calendar NOT LIKE 'ingest%'
+        SELECT calendar, min(n) AS lowest, max(n) AS highest FROM bench.event WHERE calendar NOT LIKE 'ingest%'
             AND abs(hashtext(calendar)) % current_setting('bench.parts')::integer = current_setting('bench.part')::integer
         GROUP BY calendar
     LOOP
         PERFORM calsync_subscribe(wanted.calendar, 'none', time_zone => 'UTC');
-        FOR first IN wanted.first .. wanted.last BY 2500 LOOP
+        FOR low IN wanted.lowest .. wanted.highest BY 2500 LOOP
             SELECT jsonb_build_object('calendar', wanted.calendar, 'timeZone', 'UTC', 'items', jsonb_agg(bench.item(e, 1)))
-                   || CASE WHEN first + 2500 <= wanted.last THEN '{"nextPageToken": "more"}'::jsonb
+                   || CASE WHEN low + 2500 <= wanted.highest THEN '{"nextPageToken": "more"}'::jsonb
                            ELSE '{"nextSyncToken": "token1"}' END
             INTO page FROM bench.event AS e
-            WHERE e.calendar = wanted.calendar AND e.n >= first AND e.n < first + 2500;
+            WHERE e.calendar = wanted.calendar AND e.n >= low AND e.n < low + 2500;
             PERFORM calsync_apply_delta(page);
             COMMIT;
         END LOOP;

@@ -34,30 +34,36 @@ BEGIN ATOMIC
                                         'timeZone', 'UTC') END;
 END;
 
--- An event as Google gives it; with another revision it is the same event, edited: half an hour later, renamed.
+-- What both sides store of an event. With another revision it is the same event, edited: half an hour later, renamed.
+CREATE FUNCTION bench.stored(event bench.event, revision integer)
+RETURNS TABLE (event_id text, etag text, summary text, description text, location text, status text, shift interval)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 'ev' || md5(event.calendar || event.n), '"' || 3485462229718558 + 2 * revision || '"',
+           'Meeting ' || event.n || ', version ' || revision,
+           'What we shall talk about, and who brings what. What we shall talk about, and who brings what.',
+           'Room 4.12, second floor', CASE WHEN event.tentative THEN 'tentative' ELSE 'confirmed' END,
+           CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END;
+END;
+
+-- An event as Google gives it.
 CREATE FUNCTION bench.item(event bench.event, revision integer) RETURNS jsonb LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT jsonb_build_object(
-        'kind', 'calendar#event', 'etag', format('"%s"', 3485462229718558 + 2 * revision),
-        'id', format('ev%s', md5(event.calendar || event.n)),
-        'status', CASE WHEN event.tentative THEN 'tentative' ELSE 'confirmed' END,
-        'htmlLink', 'https://www.google.com/calendar/event?eid=' || md5(event.calendar || event.n),
-        'created', '2025-03-23T10:41:35.000Z',
-        'updated', to_char(timestamp '2025-03-23 11:58:34' + make_interval(mins => revision), 'YYYY-MM-DD"T"HH24:MI:SS".000Z"'),
-        'summary', format('Meeting %s, version %s', event.n, revision),
-        'description', repeat('What we shall talk about, and who brings what. ', 3),
-        'location', 'Room 4.12, second floor',
+        'kind', 'calendar#event', 'etag', s.etag, 'id', s.event_id, 'status', s.status,
+        'htmlLink', 'https://www.google.com/calendar/event?eid=' || s.event_id,
+        'created', '2025-03-23T10:41:35.000Z', 'updated', '2025-03-23T11:58:' || 10 + revision || '.000Z',
+        'summary', s.summary, 'description', s.description, 'location', s.location,
         'creator', jsonb_build_object('email', event.calendar, 'self', true),
         'organizer', jsonb_build_object('email', event.calendar, 'self', true),
-        'start', bench.moment(event.starts_at + shift, event.all_day),
-        'end', bench.moment(event.ends_at + shift, event.all_day),
-        'iCalUID', format('ev%s@google.com', md5(event.calendar || event.n)),
-        'sequence', revision - 1,
+        'start', bench.moment(event.starts_at + s.shift, event.all_day),
+        'end', bench.moment(event.ends_at + s.shift, event.all_day),
+        'iCalUID', s.event_id || '@google.com', 'sequence', revision - 1,
         'attendees', jsonb_build_array(
             jsonb_build_object('email', event.calendar, 'self', true, 'organizer', true, 'responseStatus', 'accepted'),
             jsonb_build_object('email', 'guest@example.org', 'responseStatus', 'needsAction')),
         'reminders', jsonb_build_object('useDefault', true), 'eventType', 'default')
-    FROM (SELECT CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END) AS s (shift);
+    FROM bench.stored(event, revision) AS s;
 END;
 
 -- The peer: Cal.com's calendar cache as merged, with the index that was added later.
@@ -82,14 +88,14 @@ CREATE TABLE "CalendarCacheEvent" (
 GRANT ALL ON "CalendarCacheEvent" TO booking;
 
 -- An event as a row of theirs.
-CREATE FUNCTION bench.peer_row(event bench.event, revision integer) RETURNS "CalendarCacheEvent" LANGUAGE sql VOLATILE
+CREATE FUNCTION bench.peer_row(event bench.event, revision integer) RETURNS SETOF "CalendarCacheEvent"
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    SELECT gen_random_uuid()::text, event.calendar, item ->> 'id', item ->> 'etag', item ->> 'iCalUID',
-           item ->> 'summary', item ->> 'description', item ->> 'location',
-           (event.starts_at + shift) AT TIME ZONE 'UTC', (event.ends_at + shift) AT TIME ZONE 'UTC',
-           event.all_day, 'UTC', (item ->> 'status')::"CalendarCacheEventStatus", now(), now()
-    FROM bench.item(event, revision) AS item,
-         (SELECT CASE WHEN event.all_day THEN interval '0' ELSE (revision - 1) * interval '30 min' END) AS s (shift);
+    SELECT gen_random_uuid()::text, event.calendar, s.event_id, s.etag, s.event_id || '@google.com', s.summary,
+           s.description, s.location, (event.starts_at + s.shift) AT TIME ZONE 'UTC',
+           (event.ends_at + s.shift) AT TIME ZONE 'UTC', event.all_day, 'UTC',
+           s.status::"CalendarCacheEventStatus", now(), now()
+    FROM bench.stored(event, revision) AS s;
 END;
 
 -- Raises where the two sides differ for this window; returns how many busy intervals were compared.
@@ -114,7 +120,7 @@ BEGIN
     is_free := calsync_is_free(asked, calendars);
     IF ours IS DISTINCT FROM theirs OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
         RAISE EXCEPTION 'the answers differ for % and %', asked, calendars
-            USING DETAIL = format(E'ours: %s\ntheirs: %s\ncalsync_is_free: %s', ours, theirs, is_free);
+            USING DETAIL = format(E'ours: %s\ntheirs: %s\ncalsync_is_free: %s', left(ours::text, 2000), left(theirs::text, 2000), is_free);
     END IF;
     RETURN compared;
 END $$;

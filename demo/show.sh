@@ -90,7 +90,7 @@ SET client_min_messages = log;
 $1
 SQL
 )
-    reads=$(grep -E 'on busy|Index Cond|Limit ' <<<"$log" | sed -E 's/\(cost=[^)]*\) //; s/actual time=[0-9.]+ //; s/^ {8}//')
+    reads=$(grep -E 'on busy|Index Cond|Limit ' <<<"$log" | sed -E 's/\(cost=[^)]*\) //; s/actual time=[0-9.]+ //; s/^ {8}//; s/::timestamp with time zone//g')
     printf '%s\n\n' "$reads"
     [ "$(grep -c 'Index Only Scan using busy_pkey' <<<"$reads")" = 2 ] && ! grep -q 'Seq Scan' <<<"$reads" \
         || { printf '%s\n' "$log" >&2; wrong "busy time is not read through its index"; }

@@ -98,7 +98,7 @@ check "all calendars are usable for a year" "(SELECT count(*) = 3 AND bool_and(u
 # ----------------------------------------------------------------------------------------------------------------------
 chapter "An answer is a range of an index"
 tell "EXPLAIN shows only that a function is called. auto_explain, with log_nested_statements, shows the plan of the statement
-inside it. Here is how that reads the busy time of three calendars (10 rows with 9 answers and one to clip, in 6 looks):"
+inside it. Here is how that reads busy time: for each calendar one range of an index, and the interval after it:"
 show_plan "SELECT * FROM calsync_busy('[$MON, $MON2)',
                            $TEAM);"
 

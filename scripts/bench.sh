@@ -7,6 +7,7 @@
 #   ONLY='busy_3x7 peer_*'    only these of bench/queries, besides lookup; the ingest only if it says ingest
 #   PROFILE=1     afterwards, where the time goes, by perf
 #   KEEP=1        leaves the cluster running and says where
+#   CLUSTER=/tmp/…           measures on a cluster that was kept (reads only: the ingest is for a fresh one)
 #   BUILD=0                   takes the release build that is already staged
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -67,7 +68,7 @@ stop_cluster() {
 run() { local role=$1; shift; "$STAGED_BIN/psql" -X -q -A -t -v ON_ERROR_STOP=1 -U "$role" "$@"; }
 
 fill() {
-    local started=$SECONDS part
+    local started=$SECONDS part sessions=()
     run postgres -f schema.sql
     say "making $((CALENDARS * EVENTS)) events in $CALENDARS calendars, and one calendar of $HISTORY"
     run postgres -v calendars="$CALENDARS" -v events="$EVENTS" -v history="$HISTORY" -f generate.sql
@@ -75,8 +76,8 @@ fill() {
     run postgres -f load_peer.sql
     say "filling ours, through calsync_apply_delta, in two sessions ($((SECONDS - started)) s so far)"
     started=$SECONDS
-    for part in 0 1; do run booking -v part=$part -v parts=2 -f load_calsync.sql & done
-    wait %1 && wait %2
+    for part in 0 1; do run booking -v part=$part -v parts=2 -f load_calsync.sql & sessions+=($!); done
+    for part in "${sessions[@]}"; do wait "$part"; done
     run postgres -c 'VACUUM ANALYZE' -c CHECKPOINT
     say "filled in $((SECONDS - started)) s"
 }
@@ -91,7 +92,15 @@ measure() {
         2>>"$home/pgbench.log" | awk '/^tps = / { print $3 }'
 }
 
-wanted() { local pattern; for pattern in $ONLY; do case $1 in $pattern) return 0 ;; esac; done; return 1; }
+wanted() {
+    local pattern patterns
+    read -ra patterns <<<"$ONLY"
+    for pattern in "${patterns[@]}"; do
+        # shellcheck disable=SC2254
+        case $1 in $pattern) return 0 ;; esac
+    done
+    return 1
+}
 
 reads() {
     local script scripts=() round
@@ -126,8 +135,12 @@ buffers() {
 }
 
 stage_bench_postgres
-start_cluster
-fill
+if [ -n "${CLUSTER:-}" ]; then
+    home=$CLUSTER; export PGHOST=$home PGDATABASE=postgres
+else
+    start_cluster
+    fill
+fi
 say "checking that both sides give the same answers"
 run postgres -v calendars="$CALENDARS" -f check.sql
 echo

@@ -3,7 +3,7 @@
 # PG_CALSYNC_CONF are added to its configuration. What the user's environment says to psql plays no part.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-unset PGHOSTADDR PGPORT PGDATABASE PGSERVICE PGPASSWORD PGSSLMODE PGOPTIONS PGTZ PGDATESTYLE PGCLIENTENCODING
+unset PGCLUSTER PGHOSTADDR PGPORT PGDATABASE PGSERVICE PGPASSWORD PGSSLMODE PGOPTIONS PGTZ PGDATESTYLE PGCLIENTENCODING
 home=$(mktemp -d /tmp/calsync.XXXXXX)
 [ "$(id -u)" != 0 ] || chown postgres "$home"
 stop() { as_server "$STAGED_BIN/pg_ctl" -D "$home/data" -m immediate -s stop || true; rm -rf "$home"; }
@@ -18,5 +18,5 @@ ${PG_CALSYNC_CONF:-}
 CONF
 as_server "$STAGED_BIN/pg_ctl" -D "$home/data" -l "$home/log" -w -s start \
     || { cat "$home/log" >&2; die "the cluster did not start"; }
-export PGHOST=$home PGUSER=postgres
+export PGHOST=$home PGUSER=postgres PATH=$STAGED_BIN:$PATH
 "$@"

@@ -1,6 +1,6 @@
 //! The read path: which calendars are meant, may they be asked, what of their time is taken.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
@@ -86,11 +86,15 @@ pub fn find(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Option<A
 
 /// The same, with all that each name could mean.
 pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
-    let mut found = NAMED.with(|plan| plan.each(&[names.to_vec().into()], read_answerer))?;
-    found.retain(|answerer| may_see(role, &answerer.owner));
+    let mut found: HashMap<String, Vec<Answerer>> = HashMap::with_capacity(names.len());
+    for answerer in NAMED.with(|plan| plan.each(&[names.to_vec().into()], read_answerer))? {
+        if may_see(role, &answerer.owner) {
+            found.entry(answerer.calendar.clone()).or_default().push(answerer);
+        }
+    }
     let mut seen = HashSet::with_capacity(names.len());
-    let meant = |name: &String| found.iter().filter(|answerer| answerer.calendar == *name).cloned().collect();
-    Ok(names.iter().filter(|name| seen.insert(name.as_str())).map(|name| (name.clone(), meant(name))).collect())
+    let distinct = names.iter().filter(|name| seen.insert(name.as_str()));
+    Ok(distinct.map(|name| (name.clone(), found.remove(name).unwrap_or_default())).collect())
 }
 
 /// Every calendar that `role` may see, by name.

@@ -136,12 +136,13 @@ pub fn forget(database: pg_sys::Oid) {
     with_line(database, |line| *line = Line::default());
 }
 
-/// Forgets what processes of before a crash wrote: the launcher calls it when it starts and nobody else can run yet.
-pub fn clear() {
-    if is_preloaded() {
-        let mut board = BOARD.exclusive();
-        for line in &mut board.lines {
-            line.worker = 0;
-        }
+/// The workers that the board knows of and that still run. When the launcher starts, these are those of a launcher
+/// that died; nobody would look after them.
+pub fn living_workers() -> Vec<i32> {
+    if !is_preloaded() {
+        return Vec::new();
     }
+    let workers: Vec<i32> = BOARD.share().lines.iter().map(|line| line.worker).filter(|worker| *worker != 0).collect();
+    // SAFETY: looks processes up in the process array, after the board's lock was given back.
+    workers.into_iter().filter(|worker| unsafe { !pg_sys::BackendPidGetProc(*worker).is_null() }).collect()
 }

@@ -44,8 +44,8 @@ pub extern "C-unwind" fn calsync_launcher_main(_argument: pg_sys::Datum) {
     behave_as_a_backend();
     // SAFETY: no database, no role: access to the shared catalogs only.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
-    board::clear();
     board::launcher_started();
+    send_orphans_away();
     let mut places: HashMap<pg_sys::Oid, Place> = HashMap::new();
     loop {
         reload_if_asked();
@@ -67,42 +67,48 @@ pub extern "C-unwind" fn calsync_launcher_main(_argument: pg_sys::Datum) {
     }
 }
 
+/// Ends the workers of a launcher that died, so that each database has one worker, and one that is looked after.
+fn send_orphans_away() {
+    loop {
+        let orphans = board::living_workers();
+        if orphans.is_empty() {
+            return;
+        }
+        for worker in orphans {
+            // SAFETY: a worker of ours, which ends on this signal at its next interruptible point.
+            unsafe { libc::kill(worker, libc::SIGTERM) };
+        }
+        latch::wait_for(None, Some(Duration::from_millis(50)));
+    }
+}
+
 /// Does what this database needs. Returns when to look again, if that is before the heartbeat.
 fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, name: &CStr) -> Option<Duration> {
     let announced = board::take_announcement(database);
+    if let Some(Place::Running { handle, since, pause }) = places.get(&database) {
+        let (handle, since, pause) = (*handle, *since, *pause);
+        // SAFETY: the handle came from registering; it is freed below, with the place that holds it.
+        if unsafe { is_running(handle) } {
+            return None;
+        }
+        // SAFETY: as above; the place is replaced at once.
+        unsafe { pg_sys::pfree(handle.cast()) };
+        let pause = if since.elapsed() >= HEALTHY { SHORTEST_PAUSE } else { pause };
+        let place = if board::is_absent(database) {
+            Place::Absent
+        } else {
+            Place::Waiting { until: Instant::now() + pause, pause: (pause * 2).min(LONGEST_PAUSE) }
+        };
+        places.insert(database, place);
+    }
+    if announced {
+        places.insert(database, Place::Waiting { until: Instant::now(), pause: SHORTEST_PAUSE });
+    }
     let pause = match places.get(&database) {
-        Some(Place::Running { handle, since, pause }) => {
-            // SAFETY: the handle came from registering and is freed when the place is forgotten.
-            if unsafe { is_running(*handle) } {
-                return None;
-            }
-            if board::is_absent(database) && !announced {
-                places.insert(database, Place::Absent);
-                return None;
-            }
-            let pause = if since.elapsed() >= HEALTHY { SHORTEST_PAUSE } else { *pause };
-            if board::is_held(database) {
-                SHORTEST_PAUSE
-            } else {
-                places.insert(
-                    database,
-                    Place::Waiting {
-                        until: Instant::now() + if announced { Duration::ZERO } else { pause },
-                        pause: (pause * 2).min(LONGEST_PAUSE),
-                    },
-                );
-                return Some(if announced { Duration::ZERO } else { pause });
-            }
-        }
-        Some(Place::Waiting { until, pause }) => {
-            let left = until.saturating_duration_since(Instant::now());
-            if !left.is_zero() && !announced {
-                return Some(left);
-            }
-            *pause
-        }
-        Some(Place::Absent) if !announced => return None,
-        Some(Place::Absent) | None => SHORTEST_PAUSE,
+        Some(Place::Absent) => return None,
+        Some(Place::Waiting { until, .. }) if *until > Instant::now() => return Some(*until - Instant::now()),
+        Some(Place::Waiting { pause, .. }) => *pause,
+        _ => SHORTEST_PAUSE,
     };
     if board::is_held(database) {
         // The holder nudges us when it is done; should it die, we look again.

@@ -1,19 +1,20 @@
 -- The words that the regression tests are told in. Days are counted from today and times are UTC, so that what is
--- printed is the same whenever the tests run.
+-- printed is the same whenever the tests run. Read by each test; nothing of it is printed.
+\o /dev/null
 SET client_min_messages = error;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO';
 SELECT public.calsync_version() IS NOT NULL;
 SET calsync.on_uncovered = 'error';
 SET calsync.max_staleness = '1d';
-SELECT pg_catalog.set_config('words.today', current_date::text, false);
+SELECT pg_catalog.set_config('words.today', to_char(now(), 'YYYY-MM-DD'), false);
 
 CREATE FUNCTION pg_temp.today() RETURNS date LANGUAGE sql STABLE
 AS $$ SELECT pg_catalog.current_setting('words.today')::date $$;
 
 -- A time as providers write it: at(3, '08:00') is eight o'clock in three days.
 CREATE FUNCTION pg_temp.at(day integer, clock text) RETURNS text LANGUAGE sql STABLE
-AS $$ SELECT (pg_temp.today() + day)::text || 'T' || clock || ':00Z' $$;
+AS $$ SELECT to_char(pg_temp.today() + day, 'YYYY-MM-DD"T"') || clock || ':00Z' $$;
 
 -- An event resource with these times and whatever else is said of it.
 CREATE FUNCTION pg_temp.event(id text, day integer, starts text, ends text, more jsonb DEFAULT '{}')
@@ -26,8 +27,8 @@ AS $$ SELECT jsonb_build_object('id', id,
 CREATE FUNCTION pg_temp.days(id text, first integer, past integer, more jsonb DEFAULT '{}')
 RETURNS jsonb LANGUAGE sql STABLE
 AS $$ SELECT jsonb_build_object('id', id,
-                                'start', jsonb_build_object('date', pg_temp.today() + first),
-                                'end', jsonb_build_object('date', pg_temp.today() + past)) || more $$;
+                                'start', jsonb_build_object('date', to_char(pg_temp.today() + first, 'YYYY-MM-DD')),
+                                'end', jsonb_build_object('date', to_char(pg_temp.today() + past, 'YYYY-MM-DD'))) || more $$;
 
 -- What a provider sends when something was deleted.
 CREATE FUNCTION pg_temp.cancelled(id text) RETURNS jsonb LANGUAGE sql
@@ -41,6 +42,12 @@ AS $$ SELECT jsonb_build_object('calendar', calendar, 'items', to_jsonb(items), 
 CREATE FUNCTION pg_temp.changes(calendar text, since text, token text, VARIADIC items jsonb[])
 RETURNS jsonb LANGUAGE sql
 AS $$ SELECT pg_temp.list(calendar, token, VARIADIC items) || jsonb_build_object('expectedSyncToken', since) $$;
+
+-- The same, of an empty calendar and of no change.
+CREATE FUNCTION pg_temp.list(calendar text, token text) RETURNS jsonb LANGUAGE sql
+AS $$ SELECT pg_temp.list(calendar, token, VARIADIC '{}') $$;
+CREATE FUNCTION pg_temp.changes(calendar text, since text, token text) RETURNS jsonb LANGUAGE sql
+AS $$ SELECT pg_temp.changes(calendar, since, token, VARIADIC '{}') $$;
 
 -- From the start of one day to the start of another.
 CREATE FUNCTION pg_temp.during(first integer, past integer) RETURNS tstzrange LANGUAGE sql STABLE
@@ -68,6 +75,7 @@ EXCEPTION WHEN OTHERS THEN
     LOOP
         line := regexp_replace(line, '\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?|Z)', '<time>', 'g');
         line := regexp_replace(line, '''\d+d''', '<days>', 'g');
+        line := replace(line, 'Role "' || current_user || '"', 'Role "<me>"');
         CONTINUE WHEN line IS NULL;
         RETURN NEXT line;
     END LOOP;
@@ -76,3 +84,7 @@ END $$;
 -- The same for a delta.
 CREATE FUNCTION pg_temp.refused_delta(delta jsonb) RETURNS SETOF text LANGUAGE sql
 AS $$ SELECT pg_temp.refusal(format('SELECT calsync_apply_delta(%L)', delta)) $$;
+\o
+\pset format unaligned
+\pset footer off
+\set ECHO all

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use calsync_core::interval::Interval;
 use calsync_core::recurrence::{Length, Series, Start};
 use calsync_core::zone;
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 use time_support::date;
@@ -74,17 +74,27 @@ struct Case {
     instances: Vec<String>,
 }
 
-/// The corpus, where the fixtures are there.
+/// A file of the corpus, where the fixtures are there.
+fn fixture(name: &str) -> Option<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/rrule");
+    let text = std::fs::read_to_string(folder.join(name)).ok();
+    if text.is_none() {
+        println!("passed over: there is no {name} beside the workspace, in ../shared/fixtures/rrule");
+    }
+    text
+}
+
 fn corpus() -> Vec<Case> {
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/rrule/libical_icalrecur_test.txt");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("passed over: there is no corpus beside the workspace, at ../shared/fixtures/rrule");
-        return Vec::new();
-    };
+    let Some(text) = fixture("libical_icalrecur_test.txt") else { return Vec::new() };
     let cases: Vec<Case> = text.split("\n\n").filter_map(case).collect();
     assert_eq!(cases.len(), 145, "the corpus, without the case that libical does not implement");
     cases
+}
+
+/// All the time that the corpus speaks of.
+fn centuries() -> Interval {
+    let midnight = |day| zone::midnight(date(day), Tz::UTC);
+    Interval::new(midnight("1900-01-01"), midnight("2110-01-01")).expect("a window")
 }
 
 fn case(block: &str) -> Option<Case> {
@@ -115,8 +125,7 @@ impl Case {
 
     /// Our instances from `first` on, as many as libical has and one more, in libical's spelling.
     fn instances_from(&self, first: DateTime<Utc>) -> Vec<String> {
-        let end = date("2110-01-01").and_time(NaiveTime::MIN).and_utc();
-        let window = Interval::new(first, end).expect("a window");
+        let window = Interval::new(first, centuries().end()).expect("a window");
         let found = self.series().occurrences(window).unwrap_or_else(|problem| panic!("{}: {problem}", self.rule));
         let spelt = found.iter().map(|found| self.spell(found.interval.start()));
         spelt.filter(|instance| *instance != self.start || self.instances.contains(instance)).collect()
@@ -148,7 +157,7 @@ fn time(text: &str) -> NaiveDateTime {
 #[test]
 fn every_rule_of_libicals_corpus_takes_place_as_libical_expects() {
     for case in corpus() {
-        let found = case.instances_from(zone::midnight(date("1900-01-01"), Tz::UTC));
+        let found = case.instances_from(centuries().start());
         let (rule, start) = (&case.rule, &case.start);
         assert!(
             case.agrees(&found, &case.instances),
@@ -161,7 +170,7 @@ fn every_rule_of_libicals_corpus_takes_place_as_libical_expects() {
 #[test]
 fn a_rule_entered_in_the_middle_goes_on_as_if_it_had_been_walked_from_its_start() {
     for case in corpus() {
-        let all = case.instances_from(zone::midnight(date("1900-01-01"), Tz::UTC));
+        let all = case.instances_from(centuries().start());
         let middle = case.start_at.clone().unwrap_or_else(|| all[all.len() / 2].clone());
         let first = NaiveDate::parse_from_str(&middle, "%Y%m%d").map_or_else(|_| time(&middle), |day| day.into());
 
@@ -189,4 +198,38 @@ fn dateutil_agrees_on_all_that_is_not_disputed() {
     if !cases.is_empty() {
         assert_eq!(differing, disputed);
     }
+}
+
+/// Rules of that file that do not match their DTSTART, which takes place all the same.
+const DTSTART_BESIDE_THE_RULE: &[&str] = &[
+    "RRULE:FREQ=WEEKLY;INTERVAL=1;COUNT=6;BYDAY=TH",
+    "RRULE:FREQ=WEEKLY;INTERVAL=2;UNTIL=19971224T000000Z;BYDAY=MO,WE,FR;WKST=SU",
+    "RRULE:FREQ=MONTHLY;INTERVAL=1;COUNT=10;BYDAY=FR;BYMONTHDAY=13",
+];
+
+/// `fixtures/rrule/libical_recur.txt`: whole events in America/Los_Angeles, with the number of their occurrences.
+#[test]
+fn every_event_of_libicals_corpus_takes_place_as_often_as_libical_expects() {
+    let Some(text) = fixture("libical_recur.txt") else { return };
+    let unfolded = text.replace("\n ", "");
+    let commented_out = |event: &&str| event.lines().any(|line| line.starts_with(";BEGIN"));
+    let mut events = 0;
+    for event in unfolded.split("END:VEVENT").filter(|event| event.contains("RRULE") && !commented_out(event)) {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+        let dtstart = field("DTSTART").expect("a DTSTART").rsplit(':').next().unwrap_or_default();
+        let zone = if dtstart.ends_with('Z') { Tz::UTC } else { Tz::America__Los_Angeles };
+        let is_rule = |line: &&str| ["RRULE", "EXRULE", "RDATE", "EXDATE"].iter().any(|name| line.starts_with(name));
+        let lines: Vec<_> = event.lines().filter(is_rule).collect();
+        let start = Start::Local { at: time(dtstart), zone };
+        let series =
+            Series::read(start, Length::exact(TimeDelta::hours(1)), &lines).unwrap_or_else(|why| panic!("{why}"));
+
+        let found = series.occurrences(centuries()).unwrap_or_else(|why| panic!("{lines:?}: {why}"));
+
+        let expected: usize = field("X-EXPECT-NUMEVENTS:").expect("a number").trim().parse().expect("a number");
+        let beside = lines.iter().any(|line| DTSTART_BESIDE_THE_RULE.contains(line));
+        assert_eq!(found.len(), expected + usize::from(beside), "{lines:?} from {dtstart}");
+        events += 1;
+    }
+    assert_eq!(events, 57, "the whole corpus");
 }

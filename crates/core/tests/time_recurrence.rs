@@ -398,6 +398,8 @@ fn an_unknown_zone_of_a_list_is_read_as_the_events_and_flagged() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
     #[test]
     fn nothing_that_stands_in_a_line_makes_a_panic(lines in proptest::collection::vec("\\PC{0,60}", 0..4)) {
         drop(floating(local("2026-01-01 09:00"), &lines, years(2026, 1)));

@@ -1,7 +1,13 @@
 //! What the integration tests are told in: a cluster of one's own, a fake Google, and the words between them.
 
 mod cluster;
+mod days;
+mod dice;
+mod fed;
+pub mod items;
 mod world;
 
 pub use cluster::{Cluster, eventually};
+pub use dice::Dice;
+pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope};
 pub use world::{ALICE, World, sqlstate};

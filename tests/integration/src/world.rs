@@ -8,6 +8,7 @@ use fake_google::{FakeGoogle, NewCalendar};
 use postgres::Client;
 use serde_json::{Value, json};
 
+use crate::days::busy_days;
 use crate::{Cluster, eventually};
 
 /// The calendar that most stories are about.
@@ -87,14 +88,7 @@ impl World {
     }
 
     pub fn try_busy(&mut self, calendar: &str) -> Result<Vec<String>, postgres::Error> {
-        let rows = self.sql.query(
-            "SELECT to_char(lower(busy)::date - $2::date, 'SG9') || to_char(lower(busy), ' HH24:MI to ') || \
-                 CASE WHEN lower(busy)::date = upper(busy)::date THEN '' \
-                      ELSE to_char(upper(busy)::date - $2::date, 'SG9 ') END || to_char(upper(busy), 'HH24:MI') \
-             FROM calsync_busy(tstzrange($2::date - 1, $2::date + 60), ARRAY[$1])",
-            &[&calendar, &self.today],
-        )?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        busy_days(&mut self.sql, self.today, calendar)
     }
 
     /// `HH:MM` UTC on the day so many days from today, as RFC 3339.

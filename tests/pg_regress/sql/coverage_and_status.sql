@@ -1,11 +1,7 @@
 -- How calendars stand: calsync_coverage, which never fails, and the view calsync.status.
 \set ECHO none
-\o /dev/null
 \i words.sql
-\o
-\pset format unaligned
-\pset footer off
-\set ECHO all
+
 SELECT calsync_subscribe('alice', 'none', time_zone => 'Europe/Vienna') IS NOT NULL,
        calsync_subscribe('bob', 'none', options => '{"max_staleness": "1h"}') IS NOT NULL,
        calsync_subscribe('new', 'none') IS NOT NULL AS subscribed;
@@ -43,7 +39,8 @@ SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}');
 -- One row a calendar, for people.
 SELECT calendar, state, provider, owner = current_user AS mine, time_zone, events, flagged, failures, last_error
 FROM calsync.status ORDER BY calendar;
-\d calsync.status
+SELECT attname, format_type(atttypid, atttypmod) AS type
+FROM pg_catalog.pg_attribute WHERE attrelid = 'calsync.status'::regclass AND attnum > 0 ORDER BY attnum;
 
 -- An event whose rule can be read but not expanded is flagged, and blocks its first occurrence.
 SELECT calsync_apply_delta(pg_temp.changes('alice', 'two', 'three',

@@ -1,11 +1,7 @@
 -- Feeding the cache: calsync_apply_delta takes a provider's answer with the calendar's name added.
 \set ECHO none
-\o /dev/null
 \i words.sql
-\o
-\pset format unaligned
-\pset footer off
-\set ECHO all
+
 SELECT calsync_subscribe('room', 'none') IS NOT NULL AS subscribed;
 
 -- A full list: no expectedSyncToken. What is returned: (calendar, inserted, updated, deleted, unchanged, full_sync,
@@ -99,7 +95,7 @@ SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', 'null'));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', '{}'));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', '{"id": 5}'));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', '{"id": "ok", "status": "cancelled"}', '{"id": "a"}'));
-SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08:00', 'noon')));
+SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08:00', '09:00', '{"end": {"dateTime": "noon"}}')));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08:00', '07:00')));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.days('a', 2, 1)));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08:00', '09:00', '{"end": {"date": "2026-01-01"}}')));
@@ -113,5 +109,19 @@ SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', pg_temp.event('a', 1, '08:00', '09:00', '{"attendees": [{"self": "yes"}]}')));
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x', (repeat('[', 500) || repeat(']', 500))::jsonb));
 SELECT sync_token, (SELECT count(*) FROM calsync.event) AS events FROM calsync.subscription WHERE calendar = 'room';
+
+-- How the session writes times makes no difference, whether a page is staged or not.
+SET DateStyle = 'German, DMY';
+SET TimeZone = 'Pacific/Kiritimati';
+SET IntervalStyle = 'sql_standard';
+SELECT calsync_apply_delta(pg_temp.list('room', 'last') - 'nextSyncToken' || '{"pageToken": null, "nextPageToken": "p2",
+    "timeZone": "UTC"}' || jsonb_build_object('items', jsonb_build_array(pg_temp.event('a', 1, '08:00', '09:00',
+    '{"updated": "2026-02-03T04:05:06.789Z"}'), pg_temp.days('b', 3, 4))));
+SELECT calsync_apply_delta(pg_temp.list('room', 'last', pg_temp.event('a', 1, '08:00', '09:30',
+    '{"updated": "2026-02-03T04:05:06.788Z"}'), pg_temp.days('c', 5, 6)));
+SET DateStyle = 'ISO';
+SET TimeZone = 'UTC';
+RESET IntervalStyle;
+SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(0, 7), '{room}');
 
 SELECT calsync_unsubscribe('room');

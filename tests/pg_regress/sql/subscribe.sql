@@ -1,11 +1,7 @@
 -- Subscribing: which calendars are kept, and by which names.
 \set ECHO none
-\o /dev/null
 \i words.sql
-\o
-\pset format unaligned
-\pset footer off
-\set ECHO all
+
 -- A calendar that the application feeds by itself.
 SELECT calsync_subscribe('room', provider => 'none', time_zone => 'Europe/Vienna') AS room \gset
 SELECT calendar, provider, owner = current_user AS mine, remote_id, time_zone, options, state, isempty(covered) AS nothing_covered

@@ -164,6 +164,12 @@ impl Times {
         Ok(())
     }
 
+    /// Does it take place in this minute and second of whichever hour?
+    fn asks_for(&self, second: i64) -> bool {
+        let minute = second / MINUTE % 60;
+        self.minutes.binary_search(&minute).is_ok() && self.seconds.binary_search(&(second % MINUTE)).is_ok()
+    }
+
     /// The periods of a SECONDLY rule in one hour; each is a set of one.
     fn seconds_of(
         &self,
@@ -176,7 +182,13 @@ impl Times {
         if !self.positions.is_empty() && !self.positions.iter().any(|position| position.abs() == 1) {
             return Ok(());
         }
-        if pace.step >= MINUTE && pace.next(midnight, hour) >= hour + HOUR {
+        if pace.step >= MINUTE {
+            let mut second = pace.next(midnight, hour);
+            while second < hour + HOUR {
+                budget.step()?;
+                found.extend(at(midnight, second).filter(|_| self.asks_for(second)));
+                second += pace.step;
+            }
             return Ok(());
         }
         for minute in &self.minutes {

@@ -12,6 +12,12 @@ fn workers_in(world: &mut World, database: &str) -> i64 {
     world.count(&sql)
 }
 
+/// Workers in the database `postgres` but this one.
+fn others_than(world: &mut World, process: i32) -> i64 {
+    let sql = format!("{WORKERS} AND datname = 'postgres' AND pid <> {process}");
+    world.count(&sql)
+}
+
 fn pid_of_worker(world: &mut World) -> i32 {
     eventually("a worker runs", || workers_in(world, "postgres") == 1);
     let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker' AND datname = 'postgres'";
@@ -96,11 +102,27 @@ fn a_terminated_worker_comes_back() {
     let first = pid_of_worker(&mut world);
 
     world.sql.execute("SELECT pg_terminate_backend($1)", &[&first]).expect("terminated");
-    eventually("another comes", || workers_in(&mut world, "postgres") == 1 && pid_of_worker(&mut world) != first);
+    eventually("another comes", || others_than(&mut world, first) == 1);
 
     world.meeting(3, "08:00", "09:00");
     world.sync();
     assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_terminated_launcher_leaves_one_worker_a_database() {
+    let mut world = World::synced();
+    let launcher = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_calsync launcher'";
+    let first: i32 = world.sql.query_one(launcher, &[]).expect("a launcher").get(0);
+    let worker = pid_of_worker(&mut world);
+
+    world.sql.execute("SELECT pg_terminate_backend($1)", &[&first]).expect("terminated");
+    eventually("another launcher and another worker come", || others_than(&mut world, worker) == 1);
+
+    world.meeting(3, "08:00", "09:00");
+    world.sync();
+    assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+    assert_eq!(workers_in(&mut world, "postgres"), 1);
 }
 
 #[test]
