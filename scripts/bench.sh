@@ -82,14 +82,19 @@ fill() {
     say "filled in $((SECONDS - started)) s"
 }
 
-# measure SCRIPT [SECONDS]: prints transactions a second
+# CPU time of all backends that have ended, in hundredths of a second: what their parent has waited for.
+ended_cpu() { cut -d' ' -f16-17 "/proc/$(head -n 1 "$home/data/postmaster.pid")/stat" | awk '{ print $1 + $2 }'; }
+
+# measure SCRIPT [SECONDS]: prints transactions a second, and microseconds of the server's CPU a transaction
 measure() {
-    local options=
-    # A generic plan suits them: without it the planner's work is most of what their statement costs.
-    case $1 in peer_*) options="-c plan_cache_mode=${PEER_PLANS:-auto}" ;; esac
-    PGOPTIONS=$options "$STAGED_BIN/pgbench" -n -M prepared -c 1 -T "${2:-$SECONDS_EACH}" -U booking \
+    local before; before=$(ended_cpu)
+    "$STAGED_BIN/pgbench" -n -M prepared -c 1 -T "${2:-$SECONDS_EACH}" -U booking \
         -D calendars="$CALENDARS" -D today="$(date -u -d "$(date -u +%F)" +%s)" -f "queries/$1.sql" postgres \
-        2>>"$home/pgbench.log" | awk '/^tps = / { print $3 }'
+        >"$home/pgbench" 2>>"$home/pgbench.log" || { tail -n 3 "$home/pgbench.log" >&2; exit 1; }
+    sleep 0.1
+    awk -v cpu="$(($(ended_cpu) - before))" -v hertz="$(getconf CLK_TCK)" '
+        /^number of transactions actually processed/ { done = $NF }
+        /^tps = / { print $3, cpu / hertz / done * 1e6 }' "$home/pgbench"
 }
 
 wanted() {

@@ -3,12 +3,6 @@
 # not what it should be. `make play`: the same company, and a psql prompt instead of the tour.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-. "$ROOT/scripts/fake_google.sh"
-. "$ROOT/demo/company.sh"
-
 install_staged dev
 say "starting a fake Google, and a Postgres cluster of its own in a temporary directory"
-start_fake_google
-at_google POST /load "$(company)"
-PG_CALSYNC_CONF="calsync.google_api_url = '$FAKE_API'
-calsync.allow_private_network = on" "$ROOT/scripts/with_cluster.sh" "$ROOT/demo/${1:-tour}.sh"
+"$ROOT/demo/with_company.sh" "$ROOT/demo/${1:-tour}.sh"

@@ -58,10 +58,10 @@ stage_postgres() {
     echo "$bin" >"$STAGED_PG/version"
 }
 
-# Google's own Python client and the recurrence oracles, pinned.
+# Google's own Python client, the recurrence oracles, and what the example needs, pinned.
 stage_python() {
     local requirements wanted
-    requirements=$(cd "$ROOT" && ls crates/*/tests/requirements.txt crates/*/tests/*/requirements.txt 2>/dev/null)
+    requirements=$(cd "$ROOT" && ls crates/*/tests/requirements.txt crates/*/tests/*/requirements.txt examples/requirements.txt)
     wanted=$(cd "$ROOT" && cat $requirements | cksum)
     [ "$(cat "$STAGE/python/wanted" 2>/dev/null)" = "$wanted" ] && return 0
     say "installing Python packages for the tests: Google's client, python-dateutil (half a minute)"

@@ -12,3 +12,7 @@ say "testing against real clusters, a real worker and real HTTP"
 cargo test --locked --package calsync-integration -- --test-threads=4
 say "running the regression tests on a cluster of their own"
 scripts/with_cluster.sh scripts/installcheck.sh "$STAGED_PG_CONFIG"
+say "feeding the cache with the example for real Google, against the fake"
+scripts/with_cluster.sh examples/test_google_feed.sh
+say "typing the README's tour"
+scripts/check_readme.sh

@@ -198,9 +198,14 @@ fn read(mut response: ureq::http::Response<ureq::Body>, max_response_size: u64) 
         .get("retry-after")
         .and_then(|value| value.to_str().ok())
         .and_then(|value| calsync_core::providers::read_retry_after(value, chrono::Utc::now()));
-    match response.body_mut().with_config().limit(max_response_size).read_to_vec() {
-        Ok(body) => Answer::Http { status, retry_after, body },
-        Err(error) => Answer::None { reason: explained(&error) },
+    let mut body = Vec::new();
+    // ureq counts the bytes on the wire; a small answer may still unpack into a large one.
+    match response.body_mut().as_reader().take(max_response_size + 1).read_to_end(&mut body) {
+        Ok(_) if body.len() as u64 > max_response_size => Answer::None {
+            reason: format!("the answer is larger than calsync.max_response_size ({} kB)", max_response_size / 1024),
+        },
+        Ok(_) => Answer::Http { status, retry_after, body },
+        Err(error) => Answer::None { reason: format!("the answer broke off: {error}") },
     }
 }
 
@@ -231,9 +236,6 @@ fn allowed(url: &str, allow_private_network: bool) -> Result<(), String> {
 fn explained(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(which) => format!("the provider did not answer in time ({which})"),
-        ureq::Error::BodyExceedsLimit(limit) => {
-            format!("the answer is larger than calsync.max_response_size ({} kB)", limit / 1024)
-        }
         ureq::Error::HostNotFound => "the provider's host was not found".to_owned(),
         ureq::Error::ConnectionFailed => "the provider's host could not be reached".to_owned(),
         ureq::Error::Io(error) => format!("the connection failed: {error}"),
