@@ -1,7 +1,7 @@
 # What a Postgres extension's Makefile offers, and two commands for strangers: `make demo` and `make test`.
 #
 #   make                    builds for the server of PG_CONFIG (default: pg_config in PATH)
-#   make install            installs into that server (DESTDIR is honoured)
+#   make install            installs what was built into that server (DESTDIR is honoured); never builds, for sudo
 #   make installcheck       runs the regression tests against that running server, as psql would reach it
 #   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
 #   make play               a psql prompt on a cluster of its own, with a fake Google to play with
@@ -17,7 +17,7 @@ SHELL := /bin/bash
 all:
 	@scripts/build.sh "$(PG_CONFIG)"
 
-install: all
+install:
 	@scripts/install.sh "$(PG_CONFIG)" "$(DESTDIR)"
 
 installcheck:

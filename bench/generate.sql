@@ -4,7 +4,7 @@
 -- Office hours in UTC, quarter-hour grid, 15 minutes to 2 hours, one in ten tentative, one in fifty an all-day event of
 -- one to three days; 500 events over two years around today. Nothing keeps them from overlapping.
 
-SELECT setseed(0.42);
+SELECT setseed(0.42) \g /dev/null
 
 INSERT INTO bench.event
 SELECT 'person' || c || '@example.com', n, at, at + length, all_day, random() < 0.1

@@ -1,5 +1,5 @@
-# From "script tps" lines, several a script: the median, as milliseconds, and its ratios.
-{ if (!(($1) in count)) order[++scripts] = $1; rates[$1, ++count[$1]] = $2 }
+# From "script tps cpu" lines, several a script: the median, as milliseconds, and its ratios.
+{ if (!(($1) in count)) order[++scripts] = $1; rates[$1, ++count[$1]] = $2; cpu[$1] += $3 }
 function median(script,    i, j, n, sorted, swap) {
     n = count[script]
     for (i = 1; i <= n; i++) sorted[i] = rates[script, i]
@@ -15,6 +15,7 @@ function spread(script,    i, low, high) {
     }
     return (high - low) / median(script) * 100
 }
+function usage(script) { return cpu[script] / count[script] }
 function ratio(script, base) { return (base in count) ? sprintf("%.2f", median(base) / median(script)) : "-" }
 END {
     text["lookup"] = "one row by primary key"
@@ -34,11 +35,14 @@ END {
     against["busy_3x7"] = "peer_merged_3x7"; against["busy_50x30"] = "peer_merged_50x30"
     against["is_free_10"] = "peer_is_free_10"; against["busy_history_short"] = "peer_merged_history_short"
     against["busy_history_long"] = "peer_merged_history_long"
-    printf "%-52s %9s %9s %10s %9s %8s\n", "statement", "ms", "/s", "x lookup", "peer/us", "spread"
+    printf "%-50s %8s %8s %9s %8s %7s %8s %9s %8s\n", "statement", "ms", "/s", "x lookup", "peer/us", "spread",
+        "cpu us", "x lookup", "peer/us"
     for (i = 1; i <= scripts; i++) {
         s = order[i]
-        printf "%-52s %9.4f %9.0f %10s %9s %7.0f%%\n", text[s], 1000 / median(s), median(s), ratio(s, "lookup"),
-            (s in against && against[s] in count) ? sprintf("%.2f", median(s) / median(against[s])) : "", spread(s)
+        versus = s in against && against[s] in count ? against[s] : ""
+        printf "%-50s %8.4f %8.0f %9s %8s %6.0f%% %8.1f %9.2f %8s\n", text[s], 1000 / median(s), median(s),
+            ratio(s, "lookup"), versus ? sprintf("%.2f", median(s) / median(versus)) : "", spread(s),
+            usage(s), usage(s) / usage("lookup"), versus ? sprintf("%.2f", usage(versus) / usage(s)) : ""
     }
     if ("busy_history_long" in count)
         printf "\n200,000 against 1,000 events, the same week: ours x%s, the peer x%s\n",

@@ -8,7 +8,7 @@ MON=$(day "$((8 - $(TZ=UTC date +%u))) days")
 TUE=$(day "$MON + 1 day") WED=$(day "$MON + 2 days") THU=$(day "$MON + 3 days") FRI=$(day "$MON + 4 days")
 MON2=$(day "$MON + 7 days") START=$(day "$MON - 28 days")
 CHANGE=$(seq 28 300 | sed "s/.*/$(day today) + & days 12:00/" | TZ=Europe/Vienna date -f - '+%F %z' \
-    | awk 'before && $2 != before { print $1; exit } { before = $2 }')
+    | awk 'before && $2 != before && !found { print $1; found = 1 } { before = $2 }')
 
 # The seed of the fake Google, with today's days filled in.
 company() {

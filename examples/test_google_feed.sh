@@ -4,8 +4,6 @@
 set -euo pipefail
 . "$(dirname "$0")/../scripts/env.sh"
 . "$ROOT/scripts/fake_google.sh"
-install=("$PG_CALSYNC_PYTHON" -m pip install --quiet --disable-pip-version-check -r "$ROOT/examples/requirements.txt")
-"$PG_CALSYNC_PYTHON" -c 'import psycopg' 2>/dev/null || "${install[@]}"
 
 start_fake_google
 createdb feed

@@ -2,13 +2,13 @@
 # `make bench`: measures the read path and the ingest against the peer's SQL, on a cluster of its own, release build.
 # What is measured, and what it gave: bench/README.md.
 #
-#   SCALE=1       thousands of calendars of 500 events (10: five million events)
-#   SECONDS_EACH=5 ROUNDS=3   each statement is measured ROUNDS times, in turn with the others; the median counts
-#   ONLY='busy_3x7 peer_*'    only these of bench/queries, besides lookup; the ingest only if it says ingest
-#   PROFILE=1     afterwards, where the time goes, by perf
-#   KEEP=1        leaves the cluster running and says where
-#   CLUSTER=/tmp/…           measures on a cluster that was kept (reads only: the ingest is for a fresh one)
-#   BUILD=0                   takes the release build that is already staged
+#   SCALE=1               thousands of calendars of 500 events (10: five million events)
+#   ROUNDS=3 SECONDS_EACH=5   each statement is measured ROUNDS times, in turn with the others; the median counts
+#   ONLY='busy_3x7 peer*'     only these of bench/queries, besides lookup; the ingest only where it says ingest
+#   PROFILE=1             afterwards, where the time goes (bench/profile.sh)
+#   KEEP=1                leaves the cluster running and says where
+#   CLUSTER=<directory>   measures reads on a cluster that was kept
+#   BUILD=0               takes the release build that is already there
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$ROOT/bench"
@@ -108,7 +108,7 @@ wanted() {
 }
 
 reads() {
-    local script scripts=() round
+    local script scripts=() round result
     for script in lookup empty_function busy_3x7 peer_raw_3x7 peer_merged_3x7 busy_50x30 peer_raw_50x30 peer_merged_50x30 \
                   is_free_10 peer_is_free_10 busy_history_short busy_history_long \
                   peer_merged_history_short peer_merged_history_long; do
@@ -117,13 +117,16 @@ reads() {
     say "measuring ${#scripts[@]} statements, $ROUNDS rounds of $SECONDS_EACH s each ($((${#scripts[@]} * ROUNDS * SECONDS_EACH)) s)"
     for script in "${scripts[@]}"; do measure "$script" 1 >/dev/null; done
     for ((round = 0; round < ROUNDS; round++)); do
-        for script in "${scripts[@]}"; do echo "$script $(measure "$script")"; done
+        for script in "${scripts[@]}"; do
+            result=$(measure "$script")
+            echo "$script $result"
+        done
     done >"$home/reads"
     awk -f reads.awk "$home/reads"
 }
 
 ingest() {
-    wanted ingest || return 0
+    wanted ingest && [ -z "${CLUSTER:-}" ] || return 0
     say "writing the statements of the ingest"
     run postgres -v script="$home/ingest-statements.sql" -f ingest.sql
     say "measuring the ingest"
@@ -139,7 +142,9 @@ buffers() {
     run booking -f buffers.sql | grep -E '^@|^  Buffers|^ +Buffers' | awk '/^@/ { name = substr($0, 3); n = 0; next } !n++ { print "  " name ": " $0 }' | tail -n 4
 }
 
+load=$(cut -d' ' -f1 /proc/loadavg)
 stage_bench_postgres
+awk -v load="$load" 'BEGIN { exit load < 0.7 }' && say "load $load: other work on this machine will show in the figures"
 if [ -n "${CLUSTER:-}" ]; then
     home=$CLUSTER; export PGHOST=$home PGDATABASE=postgres
 else
@@ -149,7 +154,7 @@ fi
 say "checking that both sides give the same answers"
 run postgres -v calendars="$CALENDARS" -f check.sql
 echo
-echo "$("$STAGED_BIN/postgres" --version), $(nproc) cores ($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo), $(uname -sr), load $(cut -d' ' -f1 /proc/loadavg)"
+echo "$("$STAGED_BIN/postgres" --version), $(nproc) cores ($(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)), $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo), $(uname -sr), load $load before"
 echo "$(date -u +%F), commit $(git -C "$ROOT" describe --always --dirty), $CALENDARS calendars x $EVENTS events, $ROUNDS rounds x $SECONDS_EACH s"
 echo
 reads

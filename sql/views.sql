@@ -18,6 +18,10 @@ SELECT s.calendar,
 FROM calsync.subscription AS s
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
               WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
-                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'));
+                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))
+   -- What belonged to a role that was dropped is left to superusers.
+   OR (NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) s.owner)
+       AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                   WHERE r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolsuper));
 COMMENT ON VIEW calsync.status IS
     'One row a calendar: how it stands, since when, what went wrong. flagged: events that could not be understood';

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::credential;
-use crate::store::owner::{as_owner, caller, role_name};
+use crate::store::owner::{as_writing_owner, caller, role_name};
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
@@ -27,7 +27,7 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
             _ => return Err(holds_a_secret(&name)),
         }
         let owner = role_name(caller());
-        as_owner(|| credential::add(&owner, &name, &provider))
+        as_writing_owner(c"calsync_add_credential()", || credential::add(&owner, &name, &provider))
     };
     add().report();
 }
@@ -45,7 +45,7 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
     let drop = || -> Result<bool, Error> {
         let name = required(name, "name")?;
         let owner = role_name(caller());
-        as_owner(|| {
+        as_writing_owner(c"calsync_drop_credential()", || {
             let calendars = credential::used_by(&owner, &name)?;
             if let Some(first) = calendars.first() {
                 return Err(Error::Argument {

@@ -8,14 +8,14 @@ use pgrx::prelude::*;
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::delta::{self, Applied};
-use crate::store::owner::{as_owner, caller};
+use crate::store::owner::{as_writing_owner, caller};
 
 #[pg_extern(sql = false)]
 fn calsync_apply_delta(delta: Option<AnyElement>) -> pgrx::composite_type!('static, "calsync.delta_result") {
     let apply = || -> Result<Applied, Error> {
         let delta = read_jsonb(&required(delta, "delta")?).map_err(|error| InvalidDelta::unreadable(&error))?;
         let role = caller();
-        as_owner(|| delta::apply(role, &delta))
+        as_writing_owner(c"calsync_apply_delta()", || delta::apply(role, &delta))
     };
     let applied = apply().report();
     as_composite(applied).report()

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::transactions::{ProcedureTransactions, Transactions};
 use crate::error::{Error, Report};
 use crate::settings::Settings;
+use crate::store::owner::refuse_if_read_only;
 use crate::store::upkeep;
 use crate::worker::latch;
 
@@ -33,6 +34,7 @@ fn calsync_run(max_calendars: Option<i32>, fcinfo: pg_sys::FunctionCallInfo) {
                  as the whole command.",
             ));
         }
+        refuse_if_read_only(c"calsync_run()");
         sync_what_is_due(at_most)
     };
     run().report();

@@ -1,5 +1,7 @@
 //! `calsync_subscribe`, `_unsubscribe`, `_pause`, `_resume`, `_sync`, `_resync`.
 
+use std::ffi::CStr;
+
 use calsync_core::options::Options;
 use pgrx::AnyElement;
 use pgrx::prelude::*;
@@ -8,7 +10,7 @@ use serde_json::Value;
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::credential;
-use crate::store::owner::{as_owner, caller, role_name};
+use crate::store::owner::{as_writing_owner, caller, role_name};
 use crate::store::subscription::{self, Provider, Wanted};
 use crate::worker;
 
@@ -41,7 +43,7 @@ fn calsync_subscribe(
             options,
             max_staleness: read.max_staleness,
         };
-        let id = as_owner(|| {
+        let id = as_writing_owner(c"calsync_subscribe()", || {
             if let Some(name) = wanted.credential {
                 check_credential(&owner, name, provider)?;
             }
@@ -120,7 +122,7 @@ fn calsync_unsubscribe(calendar: Option<String>) -> bool {
     let unsubscribe = || -> Result<bool, Error> {
         let calendar = required(calendar, "calendar")?;
         let role = caller();
-        as_owner(|| match subscription::find_for_update(role, &calendar) {
+        as_writing_owner(c"calsync_unsubscribe()", || match subscription::find_for_update(role, &calendar) {
             Ok(found) => subscription::unsubscribe(found.id).map(|()| true),
             Err(Error::UnknownCalendar { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -131,24 +133,24 @@ fn calsync_unsubscribe(calendar: Option<String>) -> bool {
 
 #[pg_extern(sql = false)]
 fn calsync_pause(calendar: Option<String>) {
-    change(calendar, subscription::pause).report();
+    change(c"calsync_pause()", calendar, subscription::pause).report();
 }
 
 #[pg_extern(sql = false)]
 fn calsync_resume(calendar: Option<String>) {
-    change(calendar, subscription::resume).report();
+    change(c"calsync_resume()", calendar, subscription::resume).report();
 }
 
 #[pg_extern(sql = false)]
 fn calsync_resync(calendar: Option<String>) {
-    change(calendar, subscription::resync).report();
+    change(c"calsync_resync()", calendar, subscription::resync).report();
 }
 
 /// Changes one calendar, then wakes the worker, which may have something to do, or to leave.
-fn change(calendar: Option<String>, change: fn(i64) -> Result<(), Error>) -> Result<(), Error> {
+fn change(function: &CStr, calendar: Option<String>, change: fn(i64) -> Result<(), Error>) -> Result<(), Error> {
     let calendar = required(calendar, "calendar")?;
     let role = caller();
-    as_owner(|| change(subscription::find_for_update(role, &calendar)?.id))?;
+    as_writing_owner(function, || change(subscription::find_for_update(role, &calendar)?.id))?;
     worker::wake::worker_at_commit();
     Ok(())
 }
@@ -156,7 +158,7 @@ fn change(calendar: Option<String>, change: fn(i64) -> Result<(), Error>) -> Res
 #[pg_extern(sql = false)]
 fn calsync_sync(calendar: Option<String>) -> i32 {
     let role = caller();
-    let due = as_owner(|| subscription::make_due(role, calendar.as_deref())).report();
+    let due = as_writing_owner(c"calsync_sync()", || subscription::make_due(role, calendar.as_deref())).report();
     if due > 0 {
         worker::wake::worker_at_commit();
         worker::warn_if_there_is_none();

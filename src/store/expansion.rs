@@ -40,8 +40,13 @@ pub fn renew(subscription: &mut Subscription, touched: Touched) -> Result<(), Er
         Some(covered) => (covered, touched.everything),
         None => (wanted_window()?, true),
     };
-    if everything || !touched.events.is_empty() {
-        let ids = if everything { all_events(subscription.id)? } else { touched.events.into_iter().collect() };
+    // What was touched may be gone, and then is not among all events: its occurrences must go, too.
+    let mut ids = touched.events;
+    if everything {
+        ids.extend(all_events(subscription.id)?);
+    }
+    if !ids.is_empty() {
+        let ids: Vec<String> = ids.into_iter().collect();
         for chunk in ids.chunks(CHUNK) {
             let events = load(subscription.id, "e.event_id = ANY ($2)", chunk.to_vec().into())?;
             replace(subscription, chunk, &expand(subscription, &events, window)?, &mut hull)?;

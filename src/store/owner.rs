@@ -5,7 +5,7 @@
 //! triggers make it. The caller's `search_path` must not be in force meanwhile: it could put an operator of the
 //! caller's before ours.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use pgrx::pg_sys;
 
@@ -44,6 +44,18 @@ pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> 
     result
 }
 
+/// [`as_owner`], for a function that writes.
+pub fn as_writing_owner<T>(function: &CStr, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    refuse_if_read_only(function);
+    as_owner(work)
+}
+
+/// On a standby and in a read-only transaction, raises what any command that writes raises there.
+pub fn refuse_if_read_only(function: &CStr) {
+    // SAFETY: raises, or does nothing.
+    unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) };
+}
+
 /// The role that owns `calsync.subscription`, from the caches.
 fn table_owner() -> Result<pg_sys::Oid, Error> {
     // SAFETY: syscache look-ups; the tuple is released before returning, the owner is copied out of it.
@@ -78,19 +90,19 @@ pub fn caller() -> pg_sys::Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
-/// Whether `role` may use what `owner` owns: it is a member that inherits, or a superuser. An owner that was dropped
-/// has no members.
+/// Whether `role` may use what `owner` owns: it is a member that inherits, or a superuser. What belonged to a role that
+/// was dropped is left to superusers, who can unsubscribe it.
 pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
     let Ok(owner) = std::ffi::CString::new(owner) else { return false };
     // SAFETY: catalog look-ups; `missing_ok` makes an unknown name InvalidOid instead of an ERROR.
     unsafe {
         let owner = pg_sys::get_role_oid(owner.as_ptr(), true);
-        owner != pg_sys::InvalidOid && pg_sys::has_privs_of_role(role, owner)
+        if owner == pg_sys::InvalidOid { pg_sys::superuser_arg(role) } else { pg_sys::has_privs_of_role(role, owner) }
     }
 }
 
 /// The name of a role.
 pub fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: with noerr false an unknown oid raises; the result is a palloc'd C string.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)).to_string_lossy().into_owned() }
+    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)).to_string_lossy().into_owned() }
 }

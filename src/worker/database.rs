@@ -95,6 +95,8 @@ impl Worker {
             if reload_if_asked() {
                 settings = Settings::snapshot();
                 engine.reconfigure(&settings);
+                // Windows may have to reach further now.
+                self.last_upkeep = None;
                 if !self.is_wanted() {
                     return Departure::NotWanted;
                 }

@@ -2,12 +2,14 @@
 
 mod time_support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use calsync_core::interval::Interval;
 use calsync_core::recurrence::{Length, MOST_OCCURRENCES, Problem, Series, Start};
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc, Weekday};
-use time_support::{Recurring, at, between, date, days, floating, lines, local, meeting, tz, utc, years};
+use time_support::dice::Dice;
+use time_support::{Recurring, at, between, date, days, floating, lines, local, meeting, rules, tz, utc, years};
 
 // Clocks that change.
 
@@ -45,6 +47,15 @@ fn a_first_occurrence_that_was_told_as_the_second_of_the_two_stays_there() {
 
     assert_eq!(found[0].interval.start(), second);
     assert_eq!(found[1].interval.start(), utc("2026-10-26 01:30"));
+}
+
+#[test]
+fn a_first_occurrence_at_the_second_of_the_two_is_excluded_by_its_local_time() {
+    let start = Start::Timed { at: utc("2026-10-25 01:30"), zone: tz("Europe/Vienna") };
+    let lines = ["RRULE:FREQ=DAILY;COUNT=2", "EXDATE;TZID=Europe/Vienna:20261025T023000"];
+    let series = Series::read(start, Length::exact(TimeDelta::hours(1)), &lines).unwrap();
+
+    assert_eq!(series.occurrences(years(2026, 1)).unwrap().len(), 1);
 }
 
 #[test]
@@ -316,6 +327,23 @@ fn five_thousand_exdates_are_no_burden() {
 }
 
 #[test]
+fn long_lists_are_no_burden() {
+    let list = |count: i32| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let times = |count: i64| {
+        let time = |minute| (utc("2020-01-01 00:00") + TimeDelta::minutes(minute)).format("%Y%m%dT%H%M%SZ").to_string();
+        (0..count).map(time).collect::<Vec<_>>().join(",")
+    };
+    let series = meeting("2020-01-01 09:00", 60, "Europe/Vienna");
+
+    ends_soon(&series.clone().recurs(&format!("RRULE:FREQ=DAILY;BYSETPOS={}", list(5_000))));
+    ends_soon(
+        &series.clone().recurs(&format!("RRULE:FREQ=YEARLY;BYYEARDAY={}", format!("{},", list(366)).repeat(10) + "1")),
+    );
+    ends_soon(&series.clone().recurs(&format!("RRULE:FREQ=DAILY;{}X-END=1", "X-PART=1;".repeat(5_000))));
+    ends_soon(&series.recurs("RRULE:FREQ=DAILY").recurs(&format!("EXDATE:{}", times(5_000))));
+}
+
+#[test]
 fn more_occurrences_than_a_calendar_holds_are_refused() {
     let start = Start::Timed { at: utc("2026-01-01 00:00"), zone: tz("UTC") };
     let minutely = Series::read(start, Length::exact(TimeDelta::minutes(1)), &["RRULE:FREQ=MINUTELY"]).unwrap();
@@ -345,6 +373,24 @@ fn a_rule_with_a_count_that_seeks_finds_what_a_walk_finds() {
             floating(local("2020-01-01 09:15"), &lines(&[&format!("RRULE:{rule}")]), years(2021, 3)).unwrap()
         };
         assert_eq!(starts(rule.to_owned()), starts(format!("{rule}{walked}")), "{rule}");
+    }
+}
+
+#[test]
+fn a_window_that_slides_finds_what_one_long_window_finds() {
+    let mut dice = Dice::seeded(20_261_120);
+    for _ in 0..2_000 {
+        let start = rules::start(&mut dice);
+        let lines = rules::lines(&mut dice, start);
+        let starts = |window| floating(start, &lines, window).ok();
+        let first = start.and_utc() + TimeDelta::days(dice.between(-20, 900));
+        let Some(whole) = starts(between(first, first + TimeDelta::days(60))) else { continue };
+
+        let weeks = (0..60).step_by(12).map(|day| first + TimeDelta::days(day));
+        // An occurrence that lies in two of the windows is found in both.
+        let pieces: BTreeSet<_> =
+            weeks.flat_map(|week| starts(between(week, week + TimeDelta::days(12))).unwrap_or_default()).collect();
+        assert_eq!(Vec::from_iter(pieces), whole, "{lines:?} from {start}");
     }
 }
 

@@ -39,10 +39,19 @@ impl Cluster {
         cluster
     }
 
+    /// A hot standby of this cluster, which it follows.
+    pub fn standby(&self) -> Self {
+        let (bin, home) = (bin(), new_home());
+        let data = home.path().join("data");
+        self.run("pg_basebackup", &["-X", "stream", "-R", "-c", "fast", "-D", &data.display().to_string()]);
+        let mut standby = Cluster { bin, home, postmaster: None };
+        standby.configure(&format!("unix_socket_directories = '{}'", standby.home.path().display()));
+        standby.start_again();
+        standby
+    }
+
     fn prepare() -> Self {
-        let bin = bin();
-        let home = tempfile::Builder::new().prefix("calsync").tempdir_in("/tmp").expect("a temporary directory");
-        hand_over(home.path());
+        let (bin, home) = (bin(), new_home());
         let data = home.path().join("data");
         // A copy of one initdb is quicker than many.
         let copied = Command::new("cp").arg("-a").arg(template(&bin)).arg(&data).status().expect("cp runs");
@@ -166,6 +175,12 @@ impl Drop for Cluster {
             eprintln!("---- server log ----\n{}", self.log());
         }
     }
+}
+
+fn new_home() -> TempDir {
+    let home = tempfile::Builder::new().prefix("calsync").tempdir_in("/tmp").expect("a temporary directory");
+    hand_over(home.path());
+    home
 }
 
 /// Waits until it is so; the test fails if it does not come to be.

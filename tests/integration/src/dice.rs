@@ -20,8 +20,8 @@ impl Dice {
         (self.next() >> 33) as usize % sides.max(1)
     }
 
-    pub fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.roll(choices.len())]
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.roll(choices.len())]
     }
 
     /// True once in so many times.

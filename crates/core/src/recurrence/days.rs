@@ -21,7 +21,8 @@ pub(super) struct DayFilter {
     week_start: Weekday,
     /// Bit n: weekday n from Monday.
     weekdays: u8,
-    nth_weekdays: Vec<(i64, Weekday)>,
+    /// Which of its kind, and the weekday from Monday; sorted.
+    nth_weekdays: Vec<(i64, u32)>,
     nth_within: Within,
 }
 
@@ -45,7 +46,7 @@ impl DayFilter {
             weeks: rule.weeks.clone(),
             week_start: rule.week_start,
             weekdays: plain.iter().fold(0, |days, day| days | weekday_bit(day.weekday)),
-            nth_weekdays: nth.iter().filter_map(|day| Some((day.nth?, day.weekday))).collect(),
+            nth_weekdays: nth_weekdays(&nth),
             nth_within: numbered.unwrap_or(Within::Month),
         };
         filter.derive_from_start(rule, start);
@@ -109,15 +110,17 @@ impl DayFilter {
     fn admits_weekday(&self, day: NaiveDate) -> bool {
         (self.weekdays == 0 && self.nth_weekdays.is_empty())
             || self.weekdays & weekday_bit(day.weekday()) != 0
-            || self.nth_weekdays.iter().any(|(nth, weekday)| day.weekday() == *weekday && self.is_nth(day, *nth))
+            || (!self.nth_weekdays.is_empty() && self.admits_nth_weekday(day))
     }
 
-    fn is_nth(&self, day: NaiveDate, nth: i64) -> bool {
+    fn admits_nth_weekday(&self, day: NaiveDate) -> bool {
+        let asked = |nth: u32, sign: i64| (sign * i64::from(nth), day.weekday().num_days_from_monday());
         let (ordinal, length) = match self.nth_within {
             Within::Month => (day.day(), days_in_month(day)),
             Within::Year => (day.ordinal(), days_in_year(day.year())),
         };
-        nth == i64::from((ordinal - 1) / 7 + 1) || -nth == i64::from((length - ordinal) / 7 + 1)
+        self.nth_weekdays.binary_search(&asked((ordinal - 1) / 7 + 1, 1)).is_ok()
+            || self.nth_weekdays.binary_search(&asked((length - ordinal) / 7 + 1, -1)).is_ok()
     }
 
     fn admits_year_day(&self, day: NaiveDate) -> bool {
@@ -125,7 +128,7 @@ impl DayFilter {
             return true;
         }
         let (ordinal, length) = (i64::from(day.ordinal()), i64::from(days_in_year(day.year())));
-        self.year_days.iter().any(|wanted| *wanted == ordinal || *wanted == ordinal - length - 1)
+        is_among(&self.year_days, ordinal, length)
     }
 
     fn admits_week(&self, day: NaiveDate) -> bool {
@@ -134,8 +137,21 @@ impl DayFilter {
         }
         let Some(year) = WeekYear::of(day, self.week_start) else { return false };
         let week = (day - year.first).num_days() / 7 + 1;
-        self.weeks.iter().any(|wanted| *wanted == week || *wanted == week - year.weeks() - 1)
+        is_among(&self.weeks, week, year.weeks())
     }
+}
+
+/// Does the sorted list hold this ordinal, counted from the start or from the end?
+fn is_among(list: &[i64], ordinal: i64, length: i64) -> bool {
+    list.binary_search(&ordinal).is_ok() || list.binary_search(&(ordinal - length - 1)).is_ok()
+}
+
+fn nth_weekdays(days: &[&ByDay]) -> Vec<(i64, u32)> {
+    let numbered = days.iter().filter_map(|day| Some((day.nth?, day.weekday.num_days_from_monday())));
+    let mut numbered: Vec<_> = numbered.collect();
+    numbered.sort_unstable();
+    numbered.dedup();
+    numbered
 }
 
 /// What the numbers in BYDAY count in. They mean something with MONTHLY and YEARLY only, and not together with

@@ -36,6 +36,7 @@ pub(super) struct Rule {
     pub count: Option<u64>,
     pub until: Option<Moment>,
     pub week_start: Weekday,
+    // The lists are sorted, each number once.
     pub seconds: Vec<i64>,
     pub minutes: Vec<i64>,
     pub hours: Vec<i64>,
@@ -60,8 +61,9 @@ impl Rule {
             if seen.iter().any(|earlier| name.is(earlier)) {
                 return Err(name.problem(format!("{} occurs twice in one rule", name.text)));
             }
-            seen.push(name.text);
-            rule.take(name, value)?;
+            if rule.take(name, value)? {
+                seen.push(name.text);
+            }
         }
         Ok(rule)
     }
@@ -86,7 +88,8 @@ impl Rule {
         }
     }
 
-    fn take(&mut self, name: Piece, value: Piece) -> Result<(), Problem> {
+    /// Takes in one part; false where it is a private one, which says nothing.
+    fn take(&mut self, name: Piece, value: Piece) -> Result<bool, Problem> {
         match name.text.to_ascii_uppercase().as_str() {
             "FREQ" => {}
             "INTERVAL" => self.interval = value.number(1, LONGEST_INTERVAL)?,
@@ -106,10 +109,10 @@ impl Rule {
             // RFC 7529: these are the values that mean what RFC 5545 means without them.
             "RSCALE" if value.is("GREGORIAN") => {}
             "SKIP" if value.is("OMIT") => {}
-            other if other.starts_with("X-") => {}
+            other if other.starts_with("X-") => return Ok(false),
             _ => return Err(name.is_not("a part of a recurrence rule that pg_calsync knows")),
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -128,18 +131,20 @@ fn frequency(value: Piece) -> Result<Frequency, Problem> {
     })
 }
 
+/// Sorted, each once: what is looked up in a list must not cost more where a list is longer than it has sense.
 fn numbers(list: Piece, low: i64, high: i64) -> Result<Vec<i64>, Problem> {
-    list.split(',').map(|number| number.number(low, high)).collect()
+    let mut numbers: Vec<_> = list.split(',').map(|number| number.number(low, high)).collect::<Result<_, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }
 
 /// Ordinals: from 1 to `highest`, or as far back from the end. There is no zeroth.
 fn numbers_but_zero(list: Piece, highest: i64) -> Result<Vec<i64>, Problem> {
-    list.split(',')
-        .map(|number| match number.number(-highest, highest)? {
-            0 => Err(number.is_not("a number other than 0")),
-            other => Ok(other),
-        })
-        .collect()
+    if let Some(zero) = list.split(',').find(|number| number.number(0, 0).is_ok()) {
+        return Err(zero.is_not("a number other than 0"));
+    }
+    numbers(list, -highest, highest)
 }
 
 fn by_day(piece: Piece) -> Result<ByDay, Problem> {

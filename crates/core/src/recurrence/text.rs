@@ -25,7 +25,7 @@ impl<'a> Piece<'a> {
 
     fn trimmed(self) -> Self {
         let start = self.text.trim_start();
-        let skipped = self.text.chars().count() - start.chars().count();
+        let skipped = self.text[..self.text.len() - start.len()].chars().count();
         Self { text: start.trim_end(), column: self.column + skipped, ..self }
     }
 

@@ -38,7 +38,7 @@ impl Times {
     pub fn new(rule: &Rule, start: NaiveDateTime, all_day: bool) -> Self {
         let part = |given: &[i64], from_start: u32, limits_from: Frequency, all: i64| {
             if !given.is_empty() && !all_day {
-                ordered(given, all)
+                without_leap_seconds(given, all)
             } else if rule.frequency >= limits_from {
                 (0..all).collect()
             } else {
@@ -63,18 +63,9 @@ impl Times {
     /// The step from one to the next, where it takes place in every period at DTSTART's minute and second.
     pub fn even_step(&self) -> Option<TimeDelta> {
         let pace = self.pace.filter(|_| self.positions.is_empty())?;
-        let as_started = |times: &[i64], start: u32| times == [i64::from(start)].as_slice();
-        let even = self.hours.len() == 24
-            && (if pace.period == HOUR {
-                as_started(&self.minutes, pace.start.minute())
-            } else {
-                self.minutes.len() == 60
-            })
-            && (if pace.period > 1 {
-                as_started(&self.seconds, pace.start.second())
-            } else {
-                self.seconds.len() == 60
-            });
+        let minutes = if pace.period == HOUR { vec![i64::from(pace.start.minute())] } else { (0..60).collect() };
+        let seconds = if pace.period > 1 { vec![i64::from(pace.start.second())] } else { (0..60).collect() };
+        let even = self.hours.len() == 24 && self.minutes == minutes && self.seconds == seconds;
         if even { TimeDelta::try_seconds(pace.step) } else { None }
     }
 
@@ -255,15 +246,14 @@ fn at(midnight: NaiveDateTime, second: i64) -> Option<NaiveDateTime> {
     Some(midnight.date().and_time(time))
 }
 
-/// Sorted, without duplicates. A leap second (60) is the second before it to clocks that know none.
-fn ordered(given: &[i64], all: i64) -> Vec<i64> {
+/// A leap second (60) is the second before it to clocks that know none.
+fn without_leap_seconds(given: &[i64], all: i64) -> Vec<i64> {
     let mut numbers: Vec<_> = given.iter().map(|number| (*number).min(all - 1)).collect();
-    numbers.sort_unstable();
     numbers.dedup();
     numbers
 }
 
-/// Leaves what BYSETPOS picks of one period's set; all of it where nothing is said (RFC 5545 §3.3.10).
+/// Leaves what BYSETPOS (sorted) picks of one period's set; all of it where nothing is said (RFC 5545 §3.3.10).
 pub(super) fn pick(set: &mut Vec<NaiveDateTime>, positions: &[i64]) {
     if positions.is_empty() {
         return;
@@ -272,6 +262,6 @@ pub(super) fn pick(set: &mut Vec<NaiveDateTime>, positions: &[i64]) {
     let mut position = 0;
     set.retain(|_| {
         position += 1;
-        positions.contains(&position) || positions.contains(&(position - length - 1))
+        positions.binary_search(&position).is_ok() || positions.binary_search(&(position - length - 1)).is_ok()
     });
 }

@@ -1,5 +1,11 @@
 //! The promises of pg_calsync, kept by a real server, a real worker and real HTTP. One story a test; one file a topic.
 
+mod bad_input;
+mod delta;
+mod durability;
 mod explain;
+mod guest;
+mod recorded;
+mod roles;
 mod sync;
 mod worker;

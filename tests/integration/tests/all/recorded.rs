@@ -115,7 +115,11 @@ fn one_occurrence_of_a_series_that_ends_is_deleted() {
 
     assert_eq!(busy(&mut fed, "2025-03-24", "2025-03-27"), ["24 13:00 to 14:00", "26 13:00 to 14:00"]);
     assert_eq!(busy(&mut fed, "2025-03-30", "2025-04-05"), ["30 13:00 to 14:00", "31 13:00 to 14:00"]);
-    assert_eq!(busy(&mut fed, "2025-03-08", "2025-03-10"), ["08 14:00 to 15:00", "09 13:00 to 14:00"], "daylight saving");
+    assert_eq!(
+        busy(&mut fed, "2025-03-08", "2025-03-10"),
+        ["08 14:00 to 15:00", "09 13:00 to 14:00"],
+        "daylight saving"
+    );
 }
 
 #[test]

@@ -274,6 +274,20 @@ fn a_broken_answer_is_never_a_deletion() {
 }
 
 #[test]
+fn an_answer_larger_than_allowed_is_refused() {
+    let mut world = World::with("calsync.max_response_size = '64kB'");
+    let long = json!({
+        "summary": "x".repeat(200_000), "start": {"dateTime": world.at(3, "08:00")}, "end": {"dateTime": world.at(3, "09:00")},
+    });
+    world.google.insert_event(ALICE, &long).expect("inserted");
+
+    world.subscribe(ALICE);
+    world.wait_for_status("state", "backoff");
+
+    assert!(world.status("last_error").contains("calsync.max_response_size (64 kB)"), "{}", world.status("last_error"));
+}
+
+#[test]
 fn an_outage_passes() {
     let mut world = World::synced();
     world.meeting(3, "08:00", "09:00");
@@ -373,6 +387,52 @@ fn an_event_that_cannot_be_understood_is_flagged_and_blocks_its_time() {
     assert_eq!(world.status("flagged"), "1");
     let problem = world.text("SELECT problem FROM calsync.event WHERE event_id = $1", "broken1");
     assert!(problem.contains("recurrence"), "{problem}");
+}
+
+#[test]
+fn one_broken_event_of_each_kind_spoils_no_other() {
+    let mut world = World::synced();
+    let (from, to) = (world.at(3, "08:00"), world.at(3, "09:00"));
+    let broken = [
+        json!({"id": "nozone", "start": {"dateTime": from, "timeZone": "Mars/Olympus"}, "end": {"dateTime": to, "timeZone": "Mars/Olympus"}}),
+        json!({"id": "backwards", "start": {"dateTime": to}, "end": {"dateTime": from}}),
+        json!({"id": "notimes", "start": {"dateTime": "soon"}, "end": {"dateTime": "later"}}),
+        json!({"id": "nostart"}),
+        json!({"id": "badrule", "start": {"dateTime": from}, "end": {"dateTime": to}, "recurrence": ["RRULE:FREQ="]}),
+        json!({"id": "types", "start": 7, "end": [], "summary": {}}),
+    ];
+    for event in &broken {
+        world.google.put_raw_event(ALICE, event).expect("raw");
+    }
+    world.meeting(5, "08:00", "09:00");
+
+    world.sync();
+
+    assert_eq!(world.status("state"), "active");
+    assert_eq!(world.status("flagged"), broken.len().to_string());
+    assert_eq!(world.busy(), ["+3 08:00 to 09:00", "+5 08:00 to 09:00"], "those whose times can be read block them");
+    assert_eq!(world.count("SELECT count(*) FROM calsync.event WHERE problem IS NOT NULL AND raw IS NULL"), 0);
+}
+
+#[test]
+fn ten_megabytes_of_nesting_are_a_failure_like_any_other() {
+    let mut world = World::synced();
+    world.meeting(3, "08:00", "09:00");
+    world.sync();
+    let nested = format!("{{\"items\":{}", "[".repeat(10_000_000));
+    world.google.add_fault(Fault::new(Action::Body {
+        status: 200,
+        content_type: "application/json".into(),
+        body: nested,
+        headers: vec![],
+    }));
+
+    world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
+    eventually("the failure is counted", || world.status("failures") == "1");
+
+    assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+    world.sync();
+    assert_eq!(world.status("state"), "active");
 }
 
 #[test]

@@ -1,0 +1,645 @@
+//! Merging: what an application feeds, page by page or at once, is what the calendar then is.
+//!
+//! After each delta here everything derived is checked against what is stored: see `check_derived`.
+
+use calsync_integration::items::{Item, at, cancelled, date, days_off, meeting, spanning};
+use calsync_integration::{Dice, Fed, ROOM, envelope, sqlstate};
+use serde_json::{Value, json};
+
+const COPY: &str = "copy";
+
+/// A page of a full list of the room: fetched with one page token, naming the next.
+fn page(items: &[Item], given: Option<&str>, next: &str) -> Value {
+    envelope(ROOM, items, json!({"pageToken": given, "nextPageToken": next}))
+}
+
+fn last_page(items: &[Item], given: &str, successor: &str) -> Value {
+    envelope(ROOM, items, json!({"pageToken": given, "nextSyncToken": successor}))
+}
+
+/// What is stored of a calendar, without its number.
+fn stored(fed: &mut Fed, calendar: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    for table in ["event", "occurrence", "busy"] {
+        let sql = format!(
+            "SELECT '{table} ' || (to_jsonb(t) - 'subscription_id')::text FROM calsync.{table} AS t \
+             JOIN calsync.subscription AS s USING (subscription_id) WHERE s.calendar = $1 ORDER BY 1"
+        );
+        rows.extend(fed.sql.query(&sql, &[&calendar]).expect("readable").iter().map(|row| row.get::<_, String>(0)));
+    }
+    rows
+}
+
+#[test]
+fn page_by_page_equals_all_at_once() {
+    let mut fed = Fed::new();
+    fed.subscribe(COPY, json!({}));
+    let mut dice = Dice::seeded(7);
+    for round in 0..6 {
+        // Ids come twice, some older than before, some cancelled; a series with exceptions before and after it.
+        let items: Vec<Item> = (0..40)
+            .map(|_| {
+                let (id, day) = (format!("e{}", dice.roll(15)), dice.roll(20) as i64);
+                match dice.roll(6) {
+                    0 => cancelled(&id),
+                    1 => meeting(&id, day, "08:00", "09:00").daily(5),
+                    2 => meeting(&format!("x{}", dice.roll(9)), day, "15:00", "16:00").instead_of(&id, day, "08:00"),
+                    3 => days_off(&id, day, day + 2),
+                    4 => meeting(&id, day, "08:30", "10:00").updated(dice.roll(60) as u32),
+                    _ => meeting(&id, day, "08:30", "10:00").saying(json!({"status": "tentative"})),
+                }
+            })
+            .collect();
+        let full = round % 3 == 0;
+        let expected = if full { Value::Null } else { json!(fed.token(ROOM)) };
+        let keys = |more: Value| {
+            let mut keys = json!({"expectedSyncToken": expected});
+            keys.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            keys
+        };
+
+        let at_once = fed.apply(&envelope(COPY, &items, keys(json!({"nextSyncToken": format!("s{round}")}))));
+        let pages: Vec<&[Item]> = items.chunks(7).collect();
+        let (last, others) = pages.split_last().expect("there are pages");
+        for (number, items) in others.iter().enumerate() {
+            let given = if number == 0 { Value::Null } else { json!(format!("p{number}")) };
+            let next = format!("p{}", number + 1);
+            fed.apply(&envelope(ROOM, items, keys(json!({"pageToken": given, "nextPageToken": next}))));
+        }
+        let paged = fed.apply(&envelope(ROOM, last, keys(json!({"nextSyncToken": format!("s{round}")}))));
+
+        assert_eq!(paged, at_once, "round {round}");
+        assert_eq!(stored(&mut fed, ROOM), stored(&mut fed, COPY), "round {round}");
+    }
+}
+
+#[test]
+fn staged_pages_are_seen_by_nobody() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    let staged = fed.apply(&page(&[meeting("b", 2, "08:00", "09:00")], None, "p2"));
+
+    assert!(!staged.complete);
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
+    assert_eq!(fed.events("kind").len(), 1);
+}
+
+#[test]
+fn staged_pages_survive_reconnecting_and_a_crash() {
+    let mut fed = Fed::new();
+    fed.apply(&page(&[meeting("a", 1, "08:00", "09:00")], None, "p2"));
+    fed.sql = fed.cluster.connect("postgres");
+    fed.apply(&page(&[meeting("b", 2, "08:00", "09:00")], Some("p2"), "p3"));
+    fed.cluster.kill();
+    fed.cluster.start_again();
+    fed.sql = fed.cluster.connect("postgres");
+
+    fed.apply(&last_page(&[meeting("c", 3, "08:00", "09:00")], "p3", "t1"));
+
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+2 08:00 to 09:00", "+3 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_round_begun_anew_forgets_the_pages_of_the_old_one() {
+    let mut fed = Fed::new();
+    fed.apply(&page(&[meeting("a", 1, "08:00", "09:00")], None, "p2"));
+
+    fed.apply(&page(&[meeting("b", 2, "08:00", "09:00")], None, "q2"));
+    fed.apply(&last_page(&[], "q2", "t1"));
+
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_page_that_does_not_follow_is_a_conflict() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+    fed.apply(&page(&[], None, "p2"));
+
+    assert_eq!(fed.refused(&page(&[], Some("p3"), "p4")), "SC004");
+    assert_eq!(fed.refused(&last_page(&[], "p1", "t9")), "SC004");
+    let of_another_round = envelope(ROOM, &[], json!({"expectedSyncToken": "t1", "nextSyncToken": "t2"}));
+    assert_eq!(fed.refused(&of_another_round), "SC004");
+}
+
+#[test]
+fn a_full_sync_sweeps_what_it_did_not_see() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("a", 1, "08:00", "09:00"),
+        meeting("s", 2, "08:00", "09:00").daily(2),
+        meeting("s1", 3, "10:00", "11:00").instead_of("s", 3, "08:00"),
+    ]);
+
+    let swept = fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    assert_eq!(swept.counts(), (0, 0, 2, 1));
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_full_sync_in_pages_sweeps_what_no_page_held() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("a", 1, "08:00", "09:00"),
+        meeting("b", 2, "08:00", "09:00"),
+        meeting("c", 3, "08:00", "09:00"),
+    ]);
+
+    fed.apply(&page(&[meeting("a", 1, "08:00", "09:00")], None, "p2"));
+    fed.apply(&page(&[cancelled("b")], Some("p2"), "p3"));
+    let swept = fed.apply(&last_page(&[meeting("d", 4, "08:00", "09:00")], "p3", "t2"));
+
+    assert_eq!(swept.counts(), (1, 0, 2, 1));
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+4 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_delta_is_merged_and_never_replaces() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00"), meeting("b", 2, "08:00", "09:00")]);
+
+    let merged = fed.change(&[meeting("b", 2, "10:00", "11:00")]);
+
+    assert_eq!(merged.counts(), (0, 1, 0, 0));
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+2 10:00 to 11:00"]);
+}
+
+#[test]
+fn flushes_the_token_even_when_a_delta_yields_no_change() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    let nothing = fed.change(&[]);
+    let the_same = fed.change(&[meeting("a", 1, "08:00", "09:00")]);
+
+    assert_eq!((nothing.counts(), the_same.counts()), ((0, 0, 0, 0), (0, 0, 0, 1)));
+    assert_eq!(fed.token(ROOM).as_deref(), Some("t3"));
+}
+
+#[test]
+fn a_delta_that_comes_twice_is_a_conflict_the_second_time() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+    let delta = envelope(ROOM, &[cancelled("a")], json!({"expectedSyncToken": "t1", "nextSyncToken": "t2"}));
+    fed.apply(&delta);
+
+    assert_eq!(fed.refused(&delta), "SC004");
+}
+
+#[test]
+fn of_two_deltas_from_one_token_at_the_same_time_one_wins() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+    let delta = |id: &str, day| {
+        let items = [meeting(id, day, "08:00", "09:00")];
+        envelope(ROOM, &items, json!({"expectedSyncToken": "t1", "nextSyncToken": "t2"}))
+    };
+    fed.sql.batch_execute("BEGIN").expect("begun");
+    fed.apply(&delta("a", 1));
+
+    let mut other = fed.cluster.connect("postgres");
+    let late = delta("b", 2);
+    let waiting = std::thread::spawn(move || other.execute("SELECT calsync_apply_delta($1)", &[&late]));
+    calsync_integration::eventually("the second waits for the first", || {
+        let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        fed.sql.query_one(sql, &[]).expect("locks").get::<_, i64>(0) > 0
+    });
+    fed.sql.batch_execute("COMMIT").expect("committed");
+
+    let refused = waiting.join().expect("no panic").expect_err("the token has moved");
+    assert_eq!(sqlstate(&refused), "SC004");
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
+}
+
+#[test]
+fn never_writes_a_token_on_a_superseded_path() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+    fed.sql.execute("SELECT calsync_resync($1)", &[&ROOM]).expect("resync");
+
+    let late =
+        envelope(ROOM, &[meeting("a", 1, "08:00", "09:00")], json!({"expectedSyncToken": "t1", "nextSyncToken": "t2"}));
+
+    assert_eq!(fed.refused(&late), "SC004");
+    assert_eq!(fed.token(ROOM), None);
+}
+
+#[test]
+fn applies_only_the_final_version_when_an_occurrence_changes_repeatedly_in_one_delta() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "08:30").daily(3)]);
+    let moved = |to: &str, until: &str| meeting("s2", 2, to, until).instead_of("s", 2, "08:00");
+
+    let changed = fed.change(&[
+        moved("10:00", "10:30").updated(1),
+        moved("14:00", "14:30").updated(3),
+        moved("12:00", "12:30").updated(2),
+    ]);
+
+    assert_eq!(changed.counts(), (1, 0, 0, 0));
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+2 14:00 to 14:30", "+3 08:00 to 08:30"]);
+}
+
+#[test]
+fn cancelled_override_arriving_before_its_master() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+
+    fed.change(&[cancelled("s2").instead_of("s", 2, "08:00")]);
+    fed.change(&[meeting("s", 1, "08:00", "08:30").daily(3)]);
+
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 08:00 to 08:30"]);
+}
+
+#[test]
+fn a_sparse_tombstone_is_known_by_its_id() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "08:30").daily(3)]);
+
+    fed.change(&[cancelled(&format!("s_{}", at(2, "08:00").replace(['-', ':'], "")))]);
+
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 08:00 to 08:30"]);
+}
+
+#[test]
+fn cancels_one_occurrence_without_deleting_its_siblings() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("s", 1, "08:00", "08:30").daily(4),
+        meeting("s2", 2, "12:00", "12:30").instead_of("s", 2, "08:00"),
+        meeting("s3", 3, "13:00", "13:30").instead_of("s", 3, "08:00"),
+    ]);
+
+    // Sparse, as an edit that was undone may come: nothing but the id and the status.
+    fed.change(&[cancelled("s2")]);
+
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 13:00 to 13:30", "+4 08:00 to 08:30"]);
+}
+
+#[test]
+fn keeps_both_recurring_siblings_when_one_moves_onto_the_others_interval() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "08:30").daily(3)]);
+
+    fed.change(&[meeting("s2", 3, "08:00", "08:30").instead_of("s", 2, "08:00")]);
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 08:00 to 08:30"]);
+
+    fed.change(&[cancelled("s3").instead_of("s", 3, "08:00")]);
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 08:00 to 08:30"], "the moved one is still there");
+}
+
+#[test]
+fn a_cancelled_series_takes_its_exceptions_with_it() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("s", 1, "08:00", "08:30").daily(4),
+        meeting("s2", 2, "12:00", "12:30").instead_of("s", 2, "08:00"),
+        cancelled("s3").instead_of("s", 3, "08:00"),
+        meeting("a", 5, "08:00", "09:00"),
+    ]);
+
+    let gone = fed.change(&[cancelled("s")]);
+
+    assert_eq!(gone.counts(), (0, 0, 3, 0));
+    assert_eq!(fed.busy(), ["+5 08:00 to 09:00"]);
+}
+
+#[test]
+fn an_exception_moved_to_another_series_in_the_delta_that_ends_its_own_lives_on() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("old", 1, "08:00", "08:30").daily(4),
+        meeting("x", 3, "12:00", "12:30").instead_of("old", 3, "08:00"),
+    ]);
+
+    fed.change(&[
+        cancelled("old"),
+        meeting("x", 3, "12:00", "12:30").instead_of("new", 3, "08:00"),
+        meeting("new", 2, "08:00", "08:30").daily(2),
+    ]);
+
+    assert_eq!(fed.busy(), ["+2 08:00 to 08:30", "+3 12:00 to 12:30"]);
+}
+
+#[test]
+fn an_exception_moved_to_another_series_fills_the_slot_it_had_vacated() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("one", 1, "08:00", "08:30").daily(3),
+        meeting("two", 1, "10:00", "10:30").daily(3),
+        meeting("x", 2, "12:00", "12:30").instead_of("one", 2, "08:00"),
+    ]);
+
+    fed.change(&[meeting("x", 2, "12:00", "12:30").instead_of("two", 2, "10:00")]);
+
+    let day_two: Vec<String> = fed.busy().into_iter().filter(|line| line.starts_with("+2")).collect();
+    assert_eq!(day_two, ["+2 08:00 to 08:30", "+2 12:00 to 12:30"]);
+}
+
+#[test]
+fn moving_one_occurrence_out_of_the_window_frees_its_slot() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "08:30").daily(3)]);
+
+    for far in [2000, -2000] {
+        fed.change(&[meeting("s2", far, "08:00", "08:30").instead_of("s", 2, "08:00")]);
+        assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+3 08:00 to 08:30"], "{far}");
+    }
+}
+
+#[test]
+fn a_single_event_moved_out_of_the_window_keeps_no_old_time() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    fed.change(&[meeting("a", 2000, "08:00", "09:00")]);
+
+    assert!(fed.busy().is_empty());
+}
+
+#[test]
+fn an_event_of_many_days_that_began_before_the_window_blocks_the_rest() {
+    let mut fed = Fed::with("calsync.retention = '1d'");
+
+    fed.list(&[days_off("sabbatical", -400, 3), spanning("conference", &at(-9, "12:00"), &at(5, "15:00"))]);
+
+    let window = "SELECT calsync_is_free(tstzrange(now(), now() + interval '1 min'), ARRAY['room'])";
+    assert!(!fed.sql.query_one(window, &[]).expect("covered").get::<_, bool>(0));
+    fed.change(&[cancelled("sabbatical")]);
+    assert!(!fed.sql.query_one(window, &[]).expect("covered").get::<_, bool>(0));
+}
+
+#[test]
+fn an_event_that_ends_exactly_where_the_window_begins_is_not_in_it() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+    let covered_from: chrono::DateTime<chrono::Utc> =
+        fed.sql.query_one("SELECT lower(covered) FROM calsync.subscription", &[]).expect("covered").get(0);
+    let hour = chrono::TimeDelta::hours(1);
+    let time = |instant: chrono::DateTime<chrono::Utc>| instant.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+
+    fed.change(&[
+        spanning("before", &time(covered_from - hour), &time(covered_from)),
+        spanning("into", &time(covered_from - hour), &time(covered_from + chrono::TimeDelta::microseconds(1))),
+    ]);
+
+    let in_window = fed.sql.query("SELECT event_id FROM calsync.occurrence", &[]).expect("readable");
+    assert_eq!(in_window.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["into"]);
+}
+
+#[test]
+fn a_change_of_the_calendars_zone_moves_its_days_and_nothing_else() {
+    let mut fed = Fed::new();
+    let in_zone = |zone: &str, token: &str, successor: &str| {
+        envelope(ROOM, &[], json!({"expectedSyncToken": token, "nextSyncToken": successor, "timeZone": zone}))
+    };
+    fed.list(&[
+        days_off("trip", 3, 5),
+        days_off("duty", 8, 9).daily(2),
+        meeting("a", 1, "08:00", "09:00"),
+        cancelled("gone").saying(json!({"recurringEventId": "duty", "originalStartTime": {"date": date(9)}})),
+    ]);
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+3 00:00 to +5 00:00", "+8 00:00 to +9 00:00"]);
+
+    fed.apply(&in_zone("Asia/Kolkata", "t1", "t2"));
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+2 18:30 to +4 18:30", "+7 18:30 to +8 18:30"]);
+
+    fed.apply(&in_zone("America/Phoenix", "t2", "t3"));
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00", "+3 07:00 to +5 07:00", "+8 07:00 to +9 07:00"]);
+}
+
+#[test]
+fn what_is_deleted_in_the_delta_that_changes_the_zone_is_gone() {
+    let mut fed = Fed::new();
+    fed.list(&[
+        meeting("a", 1, "08:00", "09:00"),
+        meeting("b", 2, "08:00", "09:00"),
+        meeting("c", 3, "08:00", "09:00"),
+    ]);
+    let keys = |token: Value, zone: &str, successor: &str| json!({"expectedSyncToken": token, "timeZone": zone, "nextSyncToken": successor});
+
+    fed.apply(&envelope(ROOM, &[cancelled("a")], keys(json!("t1"), "Asia/Kolkata", "t2")));
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00", "+3 08:00 to 09:00"]);
+
+    fed.apply(&envelope(ROOM, &[meeting("b", 2, "08:00", "09:00")], keys(Value::Null, "Europe/Vienna", "t3")));
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_zone_told_by_an_earlier_page_counts() {
+    let mut fed = Fed::new();
+    let mut first = page(&[days_off("trip", 3, 5)], None, "p2");
+    first["timeZone"] = "Asia/Kolkata".into();
+
+    fed.apply(&first);
+    fed.apply(&last_page(&[], "p2", "t1"));
+
+    assert_eq!(fed.busy(), ["+2 18:30 to +4 18:30"]);
+}
+
+#[test]
+fn made_recurring_then_single_again() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    fed.change(&[meeting("a", 1, "08:00", "09:00").daily(3)]);
+    assert_eq!(fed.busy().len(), 3);
+
+    fed.change(&[meeting("a", 1, "08:00", "09:00")]);
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
+}
+
+#[test]
+fn made_recurring_then_cancelled() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    fed.change(&[meeting("a", 1, "08:00", "09:00").daily(3)]);
+    fed.change(&[cancelled("a")]);
+
+    assert!(fed.busy().is_empty());
+}
+
+#[test]
+fn an_event_that_comes_back_is_there_again() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "08:30").daily(2), cancelled("s2").instead_of("s", 2, "08:00")]);
+    fed.change(&[cancelled("s")]);
+
+    let back = fed.change(&[meeting("s", 1, "08:00", "08:30").daily(2)]);
+
+    assert_eq!(back.counts(), (1, 0, 0, 0));
+    assert_eq!(fed.busy(), ["+1 08:00 to 08:30", "+2 08:00 to 08:30"], "its tombstone went with it");
+}
+
+#[test]
+fn a_declined_invitation_stops_blocking_and_blocks_again() {
+    let mut fed = Fed::new();
+    let answered = |answer: &str| {
+        meeting("a", 1, "08:00", "09:00").saying(json!({"attendees": [{"self": true, "responseStatus": answer}]}))
+    };
+    fed.list(&[answered("needsAction")]);
+    assert_eq!(fed.busy().len(), 1);
+
+    fed.change(&[answered("declined")]);
+    assert!(fed.busy().is_empty());
+
+    fed.change(&[answered("accepted")]);
+    assert_eq!(fed.busy().len(), 1);
+}
+
+#[test]
+fn a_long_event_over_many_short_ones_comes_and_goes() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("s", 1, "08:00", "09:00").daily(20), meeting("a", 3, "08:30", "09:30")]);
+    let before = fed.busy();
+
+    fed.change(&[spanning("long", &at(2, "08:30"), &at(12, "08:00")).saying(json!({"eventType": "outOfOffice"}))]);
+    assert_eq!(fed.busy()[..3], ["+1 08:00 to 09:00", "+2 08:00 to +12 09:00", "+13 08:00 to 09:00"]);
+
+    fed.change(&[meeting("b", 5, "23:00", "23:30"), cancelled("a")]);
+    fed.change(&[meeting("a", 3, "08:30", "09:30"), cancelled("b"), cancelled("long")]);
+    assert_eq!(fed.busy(), before);
+}
+
+#[test]
+fn what_is_kept_of_an_event_is_the_subscribers_choice() {
+    let item = meeting("a", 1, "08:00", "09:00").saying(json!({
+        "summary": "Salary talk", "description": "Secret", "location": "Room 5", "visibility": "private",
+        "iCalUID": "u", "etag": "\"1\"", "sequence": 2, "hangoutLink": "x",
+    }));
+    for (store, summary, raw) in
+        [("busy_only", None, false), ("details", Some("Salary talk"), false), ("full", Some("Salary talk"), true)]
+    {
+        let mut fed = Fed::new();
+        fed.subscribe(store, json!({"store": store}));
+        fed.list_of(store, std::slice::from_ref(&item));
+
+        let sql = "SELECT summary, raw IS NOT NULL, concat(summary, description, location, visibility, raw), sequence \
+                   FROM calsync.event";
+        let row = fed.sql.query_one(sql, &[]).expect("one event");
+        assert_eq!(row.get::<_, Option<String>>(0).as_deref(), summary, "{store}");
+        assert_eq!(row.get::<_, bool>(1), raw, "{store}");
+        assert_eq!(row.get::<_, String>(2).is_empty(), store == "busy_only", "{store}");
+        assert_eq!(row.get::<_, i32>(3), 2);
+        assert_eq!(fed.busy_of(store), ["+1 08:00 to 09:00"], "{store}");
+        assert_eq!(
+            fed.list_of(store, std::slice::from_ref(&item)).counts(),
+            (0, 0, 0, 1),
+            "{store}: read again, unchanged"
+        );
+    }
+}
+
+#[test]
+fn the_whole_resource_is_kept_as_given_where_that_is_wanted() {
+    let mut fed = Fed::new();
+    fed.subscribe("full", json!({"store": "full"}));
+    let item = meeting("a", 1, "08:00", "09:00").saying(json!({"extendedProperties": {"private": {"k": "v"}}}));
+
+    fed.list_of("full", std::slice::from_ref(&item));
+
+    let raw: Value = fed.sql.query_one("SELECT raw FROM calsync.event", &[]).expect("one event").get(0);
+    assert_eq!(raw, item.json());
+}
+
+#[test]
+fn thousands_of_events_in_one_delta() {
+    let mut fed = Fed::new();
+    let items: Vec<Item> = (0..2500).map(|n| meeting(&format!("e{n:04}"), n % 40, "08:00", "09:00")).collect();
+    assert_eq!(fed.list(&items).counts(), (2500, 0, 0, 0));
+
+    let gone: Vec<Item> = (0..2499).map(|n| cancelled(&format!("e{n:04}"))).collect();
+    assert_eq!(fed.change(&gone).counts(), (0, 0, 2499, 0));
+
+    assert_eq!(fed.busy(), ["+19 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_delta_that_is_rolled_back_never_was() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+
+    fed.sql.batch_execute("BEGIN").expect("begun");
+    fed.change(&[cancelled("a"), meeting("b", 2, "08:00", "09:00")]);
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00"], "seen by its own transaction");
+    fed.sql.batch_execute("ROLLBACK").expect("rolled back");
+
+    assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
+    assert_eq!(fed.token(ROOM).as_deref(), Some("t1"));
+}
+
+/// A calendar at a provider: every item as it last was, tombstones of occurrences among them.
+#[derive(Default)]
+struct Remote(std::collections::BTreeMap<String, Item>);
+
+impl Remote {
+    /// Some edit by its owner; what the provider then sends.
+    fn edit(&mut self, dice: &mut Dice) -> Vec<Item> {
+        let hours = ["06:00", "08:00", "08:30", "09:00", "11:00", "12:00"];
+        let hour = dice.roll(5);
+        let (from, to) = (hours[hour], hours[hour + 1]);
+        let day = dice.roll(30) as i64 - 3;
+        let series = format!("s{}", dice.roll(4));
+        let rules = ["FREQ=DAILY;COUNT=9", "FREQ=DAILY;INTERVAL=2;COUNT=6", "FREQ=WEEKLY", "FREQ=DAILY"];
+        let slot = dice.roll(12) as i64;
+        let exception = format!("{series}x{slot}");
+        let item = match dice.roll(10) {
+            0 => meeting(&series, day, from, to).repeating(dice.one_of(&rules)),
+            1 => days_off(&series, day, day + 1 + dice.roll(2) as i64).repeating(dice.one_of(&rules)),
+            2 | 3 => meeting(&exception, day, from, to).instead_of(&series, slot, dice.one_of(&hours)),
+            4 => cancelled(&exception).instead_of(&series, slot, dice.one_of(&hours)),
+            5 => days_off(&format!("e{}", dice.roll(8)), day, day + dice.roll(9) as i64),
+            6 => spanning(&format!("e{}", dice.roll(8)), &at(day, to), &at(day + dice.roll(6) as i64, "20:00")),
+            7 => {
+                let id = dice.one_of(&["s0", "s1", "s2", "s3", "e0", "e1", "e2", "e3"]).to_string();
+                let of_series = |item: &Item| item.json()["recurringEventId"] == json!(id);
+                self.0.retain(|other, item| *other != id && !of_series(item));
+                return vec![cancelled(&id)];
+            }
+            8 => meeting(&series, day, from, to),
+            _ => meeting(&format!("e{}", dice.roll(8)), day, from, to),
+        };
+        let statuses = [json!({}), json!({"status": "tentative"}), json!({"eventType": "outOfOffice"})];
+        let item =
+            if item.json()["status"] == "cancelled" { item } else { item.saying(statuses[dice.roll(3)].clone()) };
+        let id = item.json()["id"].as_str().expect("an id").to_owned();
+        self.0.insert(id, item.clone());
+        vec![item]
+    }
+}
+
+#[test]
+fn any_history_of_deltas_ends_where_one_full_list_begins() {
+    let mut fed = Fed::new();
+    fed.subscribe(COPY, json!({}));
+    for seed in 0..6 {
+        let (mut dice, mut remote) = (Dice::seeded(seed), Remote::default());
+        fed.list(&[]);
+        for step in 0..60 {
+            let edits: Vec<Item> = (0..1 + dice.roll(3)).flat_map(|_| remote.edit(&mut dice)).collect();
+            // An id comes once in a provider's delta, as it last was.
+            let mut latest: Vec<Item> = Vec::new();
+            for edit in edits {
+                latest.retain(|other| other.json()["id"] != edit.json()["id"]);
+                latest.push(edit);
+            }
+            let still = |item: &Item| {
+                let id = item.json()["id"].as_str().unwrap_or_default().to_owned();
+                remote.0.contains_key(&id) || item.json() == cancelled(&id).json()
+            };
+            latest.retain(still);
+            fed.change(&latest);
+            if step % 10 == 9 {
+                // Forgotten first, so that nothing of the copy's own past can hide a mistake.
+                fed.sql.execute("SELECT calsync_unsubscribe($1)", &[&COPY]).expect("forgotten");
+                fed.subscribe(COPY, json!({}));
+                let all: Vec<Item> = remote.0.values().cloned().collect();
+                fed.list_of(COPY, &all);
+                assert_eq!(stored(&mut fed, ROOM), stored(&mut fed, COPY), "seed {seed}, step {step}");
+            }
+        }
+    }
+}
