@@ -5,13 +5,15 @@
 #   make installcheck       runs the regression tests against that running server, as psql would reach it
 #   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
 #   make play               a psql prompt on a cluster of its own, with a fake Google to play with
+#   make oracle             the calendar arithmetic against python-dateutil, recurring-ical-events and libical, full size
+#   make fuzz               FUZZ_SECONDS=600 of random input for each target of crates/core/fuzz
 #   make lint | bench | fmt | clean
 
 PG_CONFIG ?= pg_config
 DESTDIR ?=
 SHELL := /bin/bash
 
-.PHONY: all install installcheck setup demo play test lint fmt bench clean
+.PHONY: all install installcheck setup demo play test lint fmt bench oracle fuzz clean
 .DEFAULT_GOAL := all
 
 all:
@@ -43,6 +45,12 @@ fmt:
 
 bench: setup
 	@scripts/bench.sh
+
+oracle: setup
+	@scripts/oracle.sh
+
+fuzz:
+	@scripts/fuzz.sh
 
 clean:
 	cargo clean

@@ -19,7 +19,7 @@ profile_ingest() {
 }
 
 # What to look for in the call tree of calsync_busy.
-TREE='calsync_busy_wrapper|busy_times|availability::find|availability::taken|SPI_execute_plan|GetCachedPlan|standard_planner|standard_ExecutorStart|standard_ExecutorRun|standard_ExecutorEnd|btgettuple|may_see|has_privs_of_role|box_ret_in_fcinfo|set_config_option|range_out|do_sys_brk|sys_sendto|epoll_wait|exec_bind_message|PostgresMain'
+TREE='calsync_busy_wrapper|busy_times|availability::find|availability::taken|SPI_execute_plan|GetCachedPlan|standard_planner|standard_ExecutorStart|standard_ExecutorRun|standard_ExecutorEnd|btgettuple|may_see|has_privs_of_role|box_ret_in_fcinfo|set_config_option|range_out|__do_sys_brk|__sys_sendto|do_epoll_wait|exec_bind_message|PostgresMain'
 
 profile_busy() {
     command -v perf >/dev/null || { echo "no perf here: calsync_busy is not profiled"; return 0; }
@@ -33,7 +33,7 @@ profile_busy() {
         echo
         echo "$script: share of the backend's CPU, what it calls included"
         perf report -i "$home/perf.data" --stdio --children --sort symbol -g none 2>/dev/null \
-            | grep -E "$TREE" | awk '{ sub(/ +- +-.*$/, ""); share = $1; sub(/^ *[0-9.]+% +[0-9.]+% +\[.\] /, ""); if (!seen[$0]++) printf "%8s  %s\n", share, $0 }' | head -n 24
+            | grep -E "\b($TREE)\b" | awk '{ share = $1; sub(/ +- +-.*$/, ""); sub(/^ *[0-9.]+% +[0-9.]+% +\[.\] /, ""); if (!seen[$0]++) printf "%8s  %s\n", share, $0 }' | head -n 22
     done
 }
 

@@ -27,6 +27,12 @@ export PG_CALSYNC_PYTHON=$STAGE/python/bin/python3
 if [ -t 2 ]; then say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }; else say() { printf '==> %s\n' "$*" >&2; }; fi
 die() { printf 'error: %s\n' "$1" >&2; shift; for line in "$@"; do printf '  %s\n' "$line" >&2; done; exit 1; }
 
+# pgrx' build script watches its configuration file; while that is missing, each build builds pgrx anew.
+make_pgrx_home() {
+    mkdir -p "$ROOT/target/pgrx-home"
+    [ -e "$ROOT/target/pgrx-home/config.toml" ] || : >"$ROOT/target/pgrx-home/config.toml"
+}
+
 # Builds the extension for a server and lays out what would be installed below target/package; `release` or `dev`.
 # Needs cargo-pgrx, but neither `cargo pgrx init` nor anything in the user's ~/.pgrx.
 package_extension() {
@@ -36,7 +42,7 @@ package_extension() {
         "pg_calsync 0.1.0 is for Postgres $PG_MAJOR: make PG_CONFIG=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config"
     [ "$profile" = release ] || flags=(--debug)
     say "building pg_calsync for Postgres $major, $profile (two to four minutes the first time)"
-    mkdir -p "$ROOT/target/pgrx-home"
+    make_pgrx_home
     (cd "$ROOT" && PGRX_HOME=$ROOT/target/pgrx-home PGRX_PG_CONFIG_PATH=$pg_config PATH=$TOOLS/bin:$PATH \
         cargo pgrx package --package pg_calsync --pg-config "$pg_config" --no-default-features --features "pg$major" \
         --out-dir "$ROOT/target/package/$profile" "${flags[@]}" >"$ROOT/target/package.log" 2>&1) \

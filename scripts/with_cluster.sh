@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs a command against a throw-away cluster of the private Postgres, reached through PGHOST and PGUSER. Lines in
-# PG_CALSYNC_CONF are added to its configuration. What the user's environment says to psql plays no part.
+# PG_CALSYNC_CONF are added to its configuration. What the user's environment says to psql or Rust plays no part.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-unset PGCLUSTER PGHOSTADDR PGPORT PGDATABASE PGSERVICE PGPASSWORD PGSSLMODE PGOPTIONS PGTZ PGDATESTYLE PGCLIENTENCODING
+unset PGHOSTADDR PGPORT PGDATABASE PGSERVICE PGPASSWORD PGSSLMODE PGOPTIONS PGTZ PGDATESTYLE PGCLIENTENCODING
+unset PGCLUSTER RUST_BACKTRACE
 home=$(mktemp -d /tmp/calsync.XXXXXX)
 [ "$(id -u)" != 0 ] || chown postgres "$home"
 stop() { as_server "$STAGED_BIN/pg_ctl" -D "$home/data" -m immediate -s stop || true; rm -rf "$home"; }

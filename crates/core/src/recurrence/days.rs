@@ -54,22 +54,26 @@ impl DayFilter {
     }
 
     /// "Information, not contained in the rule, necessary to determine the various recurrence instance start time and
-    /// dates are derived from the Start Time (DTSTART)" (RFC 5545 §3.3.10): the month of a day of the month, the
-    /// weekday of a week, the day of a month.
+    /// dates are derived from the Start Time (DTSTART)" (RFC 5545 §3.3.10): the day, where no part speaks of days.
+    ///
+    /// A part that does speak of them needs nothing more: the table of §3.3.10 has BYMONTHDAY and BYWEEKNO "Expand" a
+    /// YEARLY rule, to that day of every month and to every day of those weeks. libical narrows them down to DTSTART's
+    /// month and weekday; python-dateutil, google-rfc-2445 and rrule.js do not, and theirs is the reading that blocks
+    /// more: a cache must never say "free" out of ignorance.
     fn derive_from_start(&mut self, rule: &Rule, start: NaiveDate) {
-        let no_days = rule.days.is_empty() && rule.month_days.is_empty() && rule.year_days.is_empty();
+        let parts_that_speak_of_days = [&rule.month_days, &rule.year_days, &rule.weeks];
+        if !rule.days.is_empty() || parts_that_speak_of_days.iter().any(|part| !part.is_empty()) {
+            return;
+        }
         match rule.frequency {
-            Frequency::Yearly if no_days && !rule.weeks.is_empty() => self.weekdays = weekday_bit(start.weekday()),
-            Frequency::Yearly if rule.days.is_empty() && rule.year_days.is_empty() && rule.weeks.is_empty() => {
+            Frequency::Yearly => {
+                self.month_days = 1 << start.day();
                 if rule.months.is_empty() {
                     self.months = 1 << start.month();
                 }
-                if rule.month_days.is_empty() {
-                    self.month_days = 1 << start.day();
-                }
             }
-            Frequency::Monthly if no_days && rule.weeks.is_empty() => self.month_days = 1 << start.day(),
-            Frequency::Weekly if no_days && rule.weeks.is_empty() => self.weekdays = weekday_bit(start.weekday()),
+            Frequency::Monthly => self.month_days = 1 << start.day(),
+            Frequency::Weekly => self.weekdays = weekday_bit(start.weekday()),
             _ => {}
         }
     }

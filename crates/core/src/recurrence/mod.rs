@@ -16,8 +16,9 @@
 //! - A local time in a DST gap moves forward, one that occurs twice is the first: it is "interpreted in the same manner
 //!   as an explicit DATE-TIME value describing that date and time" (§3.3.10, against its own "MUST be ignored" for
 //!   nonexistent local times). So an hourly rule has 23 or 24 occurrences on those days, none of them twice.
-//! - What a rule does not say is DTSTART's, also the month of a YEARLY rule with BYMONTHDAY alone and the weekday of one
-//!   with BYWEEKNO alone (§3.3.10, "derived from the Start Time"; libical agrees, python-dateutil takes all of them).
+//! - The day that a rule does not speak of is DTSTART's (§3.3.10, "derived from the Start Time"). A YEARLY rule with
+//!   BYMONTHDAY alone speaks of that day of every month, one with BYWEEKNO alone of every day of those weeks (§3.3.10's
+//!   table: both "Expand"). libical reads less there; where sources dispute a rule, the reading that blocks more counts.
 //! - UNTIL of another type than DTSTART: a DATE includes the whole local day, a local time is the event zone's. Against
 //!   an all-day event a UTC time of exactly midnight is that date, any other the local day it falls on.
 //! - EXDATE as DATE against a timed event removes that local day's occurrences; RDATE as DATE adds one at DTSTART's time.

@@ -45,17 +45,10 @@ def parts_of(rule):
     return dict(part.split("=") for part in rule.split(";"))
 
 
-def explicit(parts, start):
-    """Says what the rule leaves to DTSTART, and what dateutil reads in its own way."""
+def explicit(parts):
+    """Says in other words what dateutil reads in its own way."""
     parts = dict(parts)
     frequency = parts["FREQ"]
-    days = [part for part in ("BYDAY", "BYWEEKNO", "BYYEARDAY") if part in parts]
-    # dateutil takes every month; RFC 5545 3.3.10 derives what is missing from DTSTART.
-    if frequency == "YEARLY" and "BYMONTHDAY" in parts and "BYMONTH" not in parts and not days:
-        parts["BYMONTH"] = str(start.month)
-    # dateutil takes the whole week; the same sentence.
-    if frequency == "YEARLY" and days == ["BYWEEKNO"] and "BYMONTHDAY" not in parts:
-        parts["BYDAY"] = DAYS[start.weekday()]
     # dateutil wants a day to be both where a list has plain and numbered weekdays; RFC 5545 has it be either.
     if "BYDAY" in parts:
         listed = parts["BYDAY"].split(",")
@@ -69,7 +62,7 @@ def explicit(parts, start):
 
 def yielded(rule, start, zone, until):
     """The rule's local times, in order."""
-    parts = explicit(parts_of(rule), start)
+    parts = explicit(parts_of(rule))
     count = int(parts.pop("COUNT", 0))
     last = parts.pop("UNTIL", None)
     seed = start

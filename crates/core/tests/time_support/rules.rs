@@ -108,11 +108,15 @@ fn days(dice: &mut Dice, frequency: &str, parts: &mut Vec<String>) {
     }
     if yearly && dice.one_in(6) {
         parts.push(format!("BYWEEKNO={}", dice.some(3, week)));
-        if dice.one_in(2) {
-            parts.push(format!("BYDAY={}", dice.some(3, |dice| dice.any(&WEEKDAYS).to_owned())));
+        match dice.between(0, 5) {
+            0..=2 => parts.push(format!("BYDAY={}", dice.some(3, |dice| dice.any(&WEEKDAYS).to_owned()))),
+            3 => parts.push(format!("BYMONTHDAY={}", dice.some(4, |dice| dice.ordinal(31)))),
+            // Every day of those weeks.
+            _ => {}
         }
         return;
     }
+    // YEARLY without BYMONTH too: that day of every month.
     if frequency != "WEEKLY" && dice.one_in(3) {
         parts.push(format!("BYMONTHDAY={}", dice.some(4, |dice| dice.ordinal(31))));
     }
