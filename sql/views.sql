@@ -7,14 +7,16 @@ SELECT s.calendar,
        s.owner,
        s.time_zone,
        (SELECT count(*) FROM calsync.event AS e
-        WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id) AS events,
+        WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
+          AND e.kind OPERATOR(pg_catalog.<>) 'tombstone') AS events,
        (SELECT count(*) FROM calsync.event AS e
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id AND e.problem IS NOT NULL) AS flagged,
        s.covered,
        s.synced_at,
        s.next_sync_at,
        s.failures,
-       s.last_error
+       s.last_error,
+       s.sync_token
 FROM calsync.subscription AS s
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
               WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
@@ -22,6 +24,8 @@ WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
    -- What belonged to a role that was dropped is left to superusers.
    OR (NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) s.owner)
        AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-                   WHERE r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolsuper));
+                   WHERE r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolsuper))
+ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
-    'One row a calendar: how it stands, since when, what went wrong. flagged: events that could not be understood';
+    'One row a calendar: how it stands, since when, what went wrong. events: without deleted occurrences; flagged: '
+    'events that could not be understood';

@@ -42,7 +42,7 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub enum NotCovered {
     NeverSynced { last_error: Option<String>, fed_by_application: bool },
-    Outside { from: String, to: String, earlier: bool, needed: String },
+    Outside { from: String, to: String, earlier: bool, needed: Option<String> },
 }
 
 /// Why what the cache holds is too old to answer from.
@@ -180,10 +180,17 @@ impl NotCovered {
             ),
             NotCovered::Outside { from, to, earlier, needed } => (
                 format!("The cache holds it from {from} to {to}."),
-                if *earlier {
-                    format!("Raise calsync.retention to at least '{needed}' and reload, or ask for a later window.")
-                } else {
-                    format!("Raise calsync.horizon to at least '{needed}' and reload, or ask for an earlier window.")
+                match (needed, *earlier) {
+                    (Some(needed), true) => {
+                        format!("Raise calsync.retention to at least '{needed}' and reload, or ask for a later window.")
+                    }
+                    (Some(needed), false) => {
+                        format!(
+                            "Raise calsync.horizon to at least '{needed}' and reload, or ask for an earlier window."
+                        )
+                    }
+                    (None, true) => "Ask for a window that begins later.".into(),
+                    (None, false) => "Ask for a window that ends earlier.".into(),
                 },
             ),
         }

@@ -43,6 +43,9 @@ static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::ne
 static ALLOW_PRIVATE_NETWORK: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 const DAY: i32 = 86_400;
+/// The most that `calsync.horizon` and `calsync.retention` can be set to.
+pub const LONGEST_REACH_IN_DAYS: u64 = 20 * 365;
+const LONGEST_REACH: i32 = LONGEST_REACH_IN_DAYS as i32 * DAY;
 
 /// Announces the settings to Postgres; once, when the library is loaded.
 pub fn define() {
@@ -84,7 +87,7 @@ fn define_worker() {
     seconds(c"calsync.poll_interval", c"How often a calendar is polled.", &POLL_INTERVAL, 1, 30 * DAY);
     seconds(
         c"calsync.push_poll_interval",
-        c"How often a calendar with a live push channel is polled.",
+        c"How often a calendar with a live push channel is polled. Not used in this version.",
         &PUSH_POLL_INTERVAL,
         1,
         30 * DAY,
@@ -138,9 +141,21 @@ fn define_network() {
     );
     for (name, text, setting) in [
         (c"calsync.google_api_url", c"Where the Google Calendar API is.", &GOOGLE_API_URL),
-        (c"calsync.google_token_url", c"Where Google's OAuth tokens come from.", &GOOGLE_TOKEN_URL),
-        (c"calsync.webhook_url", c"Where providers send push notifications. Empty: no push.", &WEBHOOK_URL),
-        (c"calsync.key_file", c"The key that seals secrets; relative to the data directory.", &KEY_FILE),
+        (
+            c"calsync.google_token_url",
+            c"Where Google's OAuth tokens come from. Not used in this version.",
+            &GOOGLE_TOKEN_URL,
+        ),
+        (
+            c"calsync.webhook_url",
+            c"Where providers send push notifications. Empty: no push. Not used in this version.",
+            &WEBHOOK_URL,
+        ),
+        (
+            c"calsync.key_file",
+            c"The key that seals secrets; relative to the data directory. Not used in this version.",
+            &KEY_FILE,
+        ),
     ] {
         GucRegistry::define_string_guc(name, text, c"", setting, Sighup, GucFlags::SUPERUSER_ONLY);
     }
@@ -155,8 +170,8 @@ fn define_network() {
 }
 
 fn define_answers() {
-    seconds(c"calsync.horizon", c"How far ahead of now occurrences are expanded.", &HORIZON, DAY, 20 * 365 * DAY);
-    seconds(c"calsync.retention", c"How far back from now occurrences are kept.", &RETENTION, 0, 20 * 365 * DAY);
+    seconds(c"calsync.horizon", c"How far ahead of now occurrences are expanded.", &HORIZON, DAY, LONGEST_REACH);
+    seconds(c"calsync.retention", c"How far back from now occurrences are kept.", &RETENTION, 0, LONGEST_REACH);
     GucRegistry::define_int_guc(
         c"calsync.max_staleness",
         c"How old a calendar's last sync may be before answers about it are refused (SC003).",

@@ -51,6 +51,14 @@ fn busy_times(
 ) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
     let window = window(required(during, "during")?)?;
     let names = names(required(calendars, "calendars")?)?;
+    if names.is_empty() {
+        // Nobody is busy in no calendar; and whoever asks so by mistake would read that as "free".
+        return Err(Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "calendars must not be empty",
+            "Name the calendars; where somebody has none, nothing is known of their time: do not ask, or count it as busy.",
+        ));
+    }
     let role = caller();
     as_owner(|| {
         let answerers = availability::find(role, &names)?;
@@ -289,9 +297,9 @@ fn shown_duration(seconds: f64) -> String {
     }
 }
 
-/// The setting that would reach this far from now, in whole days.
-fn days_from_now(micros: Micros) -> String {
-    const DAY: i64 = 86_400_000_000;
-    let distance = micros.saturating_sub(statement_start()).unsigned_abs();
-    format!("{}d", distance.div_ceil(DAY as u64))
+/// The setting that would reach this far from now, in whole days; None: none does.
+fn days_from_now(micros: Micros) -> Option<String> {
+    const DAY: u64 = 86_400_000_000;
+    let days = micros.saturating_sub(statement_start()).unsigned_abs().div_ceil(DAY);
+    (days <= settings::LONGEST_REACH_IN_DAYS).then(|| format!("{days}d"))
 }

@@ -238,7 +238,7 @@ fn explained(error: &ureq::Error) -> String {
         ureq::Error::Timeout(which) => format!("the provider did not answer in time ({which})"),
         ureq::Error::HostNotFound => "the provider's host was not found".to_owned(),
         ureq::Error::ConnectionFailed => "the provider's host could not be reached".to_owned(),
-        ureq::Error::Io(error) => format!("the connection failed: {error}"),
+        ureq::Error::Io(error) => format!("the provider could not be reached: {error}"),
         ureq::Error::Tls(what) => format!("TLS failed: {what}"),
         ureq::Error::Rustls(error) => format!("TLS failed: {error}"),
         ureq::Error::Protocol(error) => format!("the answer is not HTTP: {error}"),

@@ -109,6 +109,8 @@ fn complete(
 ) -> Result<Applied, Error> {
     let full_sync = envelope.expected_sync_token.is_none();
     let earlier_pages = staged.as_ref().map_or(0, |round| round.pages);
+    // Pages that were staged show the calendar as it was when the first of them was fetched.
+    let started_at = staged.as_ref().map_or_else(time::now, |round| round.started_at);
     let time_zone = envelope.time_zone.clone().or(staged.as_ref().and_then(|round| round.time_zone.clone()));
     let source = if staged.is_some() {
         staging::add_changes(subscription.id, APPLICATION_ROUND, &changes)?;
@@ -117,7 +119,7 @@ fn complete(
         Source::Page(&changes)
     };
     let counts = merge::merge(subscription, &merge::Round { source, full_sync, time_zone: time_zone.as_deref() })?;
-    let progress = Progress { full_sync, pages: earlier_pages.saturating_add(1), started_at: time::now() };
+    let progress = Progress { full_sync, pages: earlier_pages.saturating_add(1), started_at };
     rounds::move_token(subscription.id, successor, APPLICATION_PARAMETERS, progress)?;
     rounds::overtake(subscription.id)?;
     if full_sync || counts.changed() {

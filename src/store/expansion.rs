@@ -9,7 +9,7 @@ use calsync_core::event::{OccurrenceOf, OriginalStart};
 use calsync_core::expansion::occurrences;
 use calsync_core::interval::Interval;
 use calsync_core::row::{self, RowKind, Times};
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::{Date, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
@@ -69,7 +69,11 @@ fn wanted_window() -> Result<Interval, Error> {
     let settings::Window { horizon, retention } = settings::window();
     let ahead = TimeDelta::from_std(horizon).unwrap_or(TimeDelta::days(365)) + MARGIN;
     let back = TimeDelta::from_std(retention).unwrap_or(TimeDelta::days(30));
-    Interval::new(now - back, now + ahead).ok_or_else(|| Error::Internal("the window is empty".to_owned()))
+    // Whole hours, outwards: easier to read.
+    let hour = TimeDelta::hours(1);
+    let from = (now - back).duration_trunc(hour).unwrap_or(now - back);
+    let to = (now + ahead).duration_trunc(hour).map_or(now + ahead, |to| to + hour);
+    Interval::new(from, to).ok_or_else(|| Error::Internal("the window is empty".to_owned()))
 }
 
 /// Whether the window must be slid: it no longer reaches as far ahead, or back, as the settings say.

@@ -33,9 +33,10 @@ const NEARBY: &str = "
     JOIN calsync.event AS e ON e.subscription_id = o.subscription_id AND e.event_id = o.event_id
     WHERE o.subscription_id = $1 AND o.starts_at <= $3 + $4 AND o.ends_at >= $2 - $4
     UNION ALL
-    SELECT e.event_id, e.summary, e.status, e.transparency, e.event_type, e.response_status, e.problem, e.kind,
-           e.starts_at, e.ends_at, NULL, e.original_start, e.original_start_date
+    SELECT e.event_id, coalesce(e.summary, m.summary), e.status, e.transparency, e.event_type, e.response_status,
+           e.problem, e.kind, e.starts_at, e.ends_at, NULL, e.original_start, e.original_start_date
     FROM calsync.event AS e
+    LEFT JOIN calsync.event AS m ON m.subscription_id = $1 AND m.event_id = e.recurring_event_id
     WHERE e.subscription_id = $1 AND e.kind IN ('exception', 'tombstone')
       AND (e.original_start >= $2 AND e.original_start < $3
            OR (e.original_start_date + interval '36 hours' > $2 AND e.original_start_date - interval '12 hours' < $3))

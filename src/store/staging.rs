@@ -4,10 +4,13 @@
 //! [`APPLICATION_ROUND`], of which each calendar has at most one.
 
 use calsync_core::row::RowChange;
+use chrono::{DateTime, Utc};
 use pgrx::JsonB;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
+use super::time;
 use crate::error::Error;
 
 /// The round of an application that feeds pages through `calsync_apply_delta`.
@@ -20,6 +23,8 @@ pub struct StagedRound {
     pub next_page_token: String,
     pub time_zone: Option<String>,
     pub pages: i32,
+    /// When its first page was staged.
+    pub started_at: DateTime<Utc>,
 }
 
 /// One page, to be staged.
@@ -34,7 +39,7 @@ pub struct StagedPage<'a> {
 pub fn find(subscription: i64, round: i64) -> Result<Option<StagedRound>, Error> {
     Spi::connect(|client| {
         let mut table = client.select(
-            "SELECT expected_sync_token, next_page_token, time_zone, pages FROM calsync.staged_round \
+            "SELECT expected_sync_token, next_page_token, time_zone, pages, started_at FROM calsync.staged_round \
              WHERE subscription_id = $1 AND round = $2",
             None,
             &[subscription.into(), round.into()],
@@ -45,6 +50,10 @@ pub fn find(subscription: i64, round: i64) -> Result<Option<StagedRound>, Error>
             next_page_token: row.get(2)?.unwrap_or_default(),
             time_zone: row.get(3)?,
             pages: row.get(4)?.unwrap_or_default(),
+            started_at: row
+                .get::<TimestampWithTimeZone>(5)?
+                .and_then(time::instant)
+                .ok_or_else(|| Error::Internal("a staged round has no beginning".to_owned()))?,
         }))
     })
 }

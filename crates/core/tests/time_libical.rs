@@ -32,7 +32,8 @@ const EXPANDED: Choice = Choice { follow: Follow::Dateutil, because: "BYMONTHDAY
 
 /// BYWEEKNO's numbers are "weeks of the year ... according to week numbering as defined in [ISO.8601]" (§3.3.10): the
 /// years, of which INTERVAL leaves some out, are years of weeks, where dateutil takes calendar years.
-const YEARS_OF_WEEKS: Choice = Choice { follow: Follow::Libical, because: "the year of a week is the one it is numbered in" };
+const YEARS_OF_WEEKS: Choice =
+    Choice { follow: Follow::Libical, because: "the year of a week is the one it is numbered in" };
 
 /// BYSETPOS "operates on a set of recurrence instances in one interval of the recurrence rule" (§3.3.10), where dateutil
 /// cuts the first week at DTSTART before it picks.
