@@ -175,8 +175,21 @@ unsafe fn wanted_alone(node: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
         }
         let role = pg_sys::GetUserId();
         let allowed = pg_sys::pg_database_ownercheck(database, role)
-            || (is_template && pg_sys::have_createdb_privilege() && is_marked_template(database));
+            || (is_template && may_create_databases(role) && is_marked_template(database));
         allowed.then_some(database)
+    }
+}
+
+unsafe fn may_create_databases(role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up; the tuple is released after the flag was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, pg_sys::Datum::from(role));
+        if tuple.is_null() {
+            return false;
+        }
+        let may = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>()).rolcreatedb;
+        pg_sys::ReleaseSysCache(tuple);
+        may || pg_sys::superuser_arg(role)
     }
 }
 

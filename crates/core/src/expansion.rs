@@ -13,8 +13,8 @@ use chrono_tz::Tz;
 
 use crate::event::{Kind, OriginalStart, Span};
 use crate::interval::Interval;
-use crate::recurrence::{Length, Series, Start};
-use crate::zone;
+use crate::recurrence::{Definitions, FromThenOn, Length, Occurrence, Series, Start};
+use crate::zone::{self, Zone};
 
 /// When an event takes place in the window, and what was wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,15 +25,33 @@ pub struct Expansion {
     pub problem: Option<String>,
 }
 
-/// When does the event overlap the window? `vacated`: the occurrences of a series for which exceptions or tombstones
-/// stand. `calendar_zone`: where all-day and floating times are read.
+/// What decides when an event takes place, besides itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The occurrences of a series for which exceptions or tombstones stand.
+    pub vacated: &'a [OriginalStart],
+    /// Overrides of one occurrence of a series and all that follow. They are no exceptions besides.
+    pub from_then_on: &'a [FromThenOn],
+    /// The zones that the calendar defines itself.
+    pub definitions: &'a Definitions,
+    /// Where all-day and floating times are read.
+    pub calendar_zone: Tz,
+}
+
+/// When does the event overlap the window? For calendars that define no zones and have no "this and all following".
 pub fn occurrences(kind: &Kind, vacated: &[OriginalStart], window: Interval, calendar_zone: Tz) -> Expansion {
+    let definitions = Definitions::default();
+    expand(kind, &Surroundings { vacated, from_then_on: &[], definitions: &definitions, calendar_zone }, window)
+}
+
+/// When does the event overlap the window?
+pub fn expand(kind: &Kind, surroundings: &Surroundings<'_>, window: Interval) -> Expansion {
     match kind {
         Kind::Single(span) | Kind::Exception { span, .. } | Kind::Unreadable { span: Some(span) } => {
-            Expansion { intervals: once(span, window, calendar_zone), problem: None }
+            Expansion { intervals: once(span, window, surroundings.calendar_zone), problem: None }
         }
         Kind::Tombstone(_) | Kind::Unreadable { span: None } => Expansion::default(),
-        Kind::Master { span, recurrence } => series(span, recurrence, vacated, window, calendar_zone),
+        Kind::Master { span, recurrence } => series(span, recurrence, surroundings, window),
     }
 }
 
@@ -49,23 +67,34 @@ fn once(span: &Span, window: Interval, calendar_zone: Tz) -> Vec<Interval> {
     interval.filter(|interval| interval.overlaps(window)).into_iter().collect()
 }
 
-fn series(
-    span: &Span,
-    recurrence: &[String],
-    vacated: &[OriginalStart],
-    window: Interval,
-    calendar_zone: Tz,
-) -> Expansion {
-    let (start, length, unknown_zone) = beginning(span, calendar_zone);
-    let read = Series::read(start, length, recurrence);
+fn series(span: &Span, recurrence: &[String], surroundings: &Surroundings<'_>, window: Interval) -> Expansion {
+    let Surroundings { from_then_on, definitions, calendar_zone, .. } = *surroundings;
+    let (start, length, unknown_zone) = beginning(span, surroundings);
+    let vacated = Vacated::new(surroundings.vacated, &start, calendar_zone);
+    let read = Series::read_with(start, length, recurrence, definitions, from_then_on);
     let warning = read.as_ref().ok().and_then(Series::warning).map(ToString::to_string);
-    match read.and_then(|series| series.occurrences(window)) {
+    let gone = |found: &Occurrence| vacated.holds(found.original, found.date);
+    match read.and_then(|series| series.occurrences_without(window, gone)) {
         Ok(occurrences) => {
-            let vacated = Vacated::new(vacated, start, calendar_zone);
-            let left = occurrences.into_iter().filter(|found| !vacated.holds(found.interval.start(), found.date));
-            Expansion { intervals: left.map(|found| found.interval).collect(), problem: unknown_zone.or(warning) }
+            let mut intervals: Vec<Interval> = occurrences.into_iter().map(|found| found.interval).collect();
+            add_edits(&mut intervals, from_then_on, window, calendar_zone);
+            Expansion { intervals, problem: unknown_zone.or(warning) }
         }
-        Err(problem) => Expansion { intervals: once(span, window, calendar_zone), problem: Some(problem.to_string()) },
+        Err(problem) => {
+            let mut intervals = once(span, window, calendar_zone);
+            add_edits(&mut intervals, from_then_on, window, calendar_zone);
+            Expansion { intervals, problem: Some(problem.to_string()) }
+        }
+    }
+}
+
+/// What an edit itself says takes place, also where the series has no such occurrence.
+fn add_edits(intervals: &mut Vec<Interval>, edits: &[FromThenOn], window: Interval, calendar_zone: Tz) {
+    let before = intervals.len();
+    intervals.extend(edits.iter().flat_map(|edit| once(&edit.span, window, calendar_zone)));
+    if intervals.len() > before {
+        intervals.sort_by_key(|interval| (interval.start(), std::cmp::Reverse(interval.end())));
+        intervals.dedup_by_key(|interval| interval.start());
     }
 }
 
@@ -73,27 +102,30 @@ fn series(
 ///
 /// "If the duration of the recurring component is specified with the DTEND property, the same exact duration will apply
 /// to all the members of the generated recurrence set" (RFC 5545 §3.8.5.3): a timed span is such a pair of instants.
-fn beginning(span: &Span, calendar_zone: Tz) -> (Start, Length, Option<String>) {
+fn beginning(span: &Span, surroundings: &Surroundings<'_>) -> (Start<Zone>, Length, Option<String>) {
+    let calendars = Zone::Known(surroundings.calendar_zone);
     match span {
         Span::AllDay { start, end } => {
             let days = u32::try_from((*end - *start).num_days()).unwrap_or(1).max(1);
-            (Start::AllDay { on: *start, zone: calendar_zone }, Length::days(days), None)
+            (Start::AllDay { on: *start, zone: calendars }, Length::days(days), None)
         }
         Span::Timed { starts_at, ends_at, zone } => {
-            let (zone, problem) = match zone.as_deref() {
-                None => (calendar_zone, None),
-                Some(name) => match zone::find(name) {
-                    Some(zone) => (zone, None),
-                    None => (calendar_zone, Some(unknown(name, calendar_zone))),
-                },
+            let named = zone.as_deref().map(|name| (name, surroundings.definitions.zone(name)));
+            let unknown = |name: &str, because: String| {
+                format!(
+                    "unknown time zone \"{name}\"{because}; the series is expanded in the calendar's zone, {}",
+                    surroundings.calendar_zone
+                )
+            };
+            let (zone, problem) = match named {
+                None => (calendars, None),
+                Some((_, Some(Ok(zone)))) => (zone, None),
+                Some((name, Some(Err(problem)))) => (calendars, Some(unknown(name, format!(" ({problem})")))),
+                Some((name, None)) => (calendars, Some(unknown(name, String::new()))),
             };
             (Start::Timed { at: *starts_at, zone }, Length::exact(*ends_at - *starts_at), problem)
         }
     }
-}
-
-fn unknown(name: &str, calendar_zone: Tz) -> String {
-    format!("unknown time zone \"{name}\"; the series is expanded in the calendar's zone, {calendar_zone}")
 }
 
 /// The occurrences of a series that exceptions and tombstones stand for.
@@ -104,7 +136,7 @@ struct Vacated {
 
 impl Vacated {
     /// An instant names an occurrence of an all-day series by the day it falls on in the calendar's zone.
-    fn new(originals: &[OriginalStart], start: Start, calendar_zone: Tz) -> Self {
+    fn new(originals: &[OriginalStart], start: &Start<Zone>, calendar_zone: Tz) -> Self {
         let mut vacated = Self { instants: HashSet::new(), dates: HashSet::new() };
         for original in originals {
             match (original, start) {

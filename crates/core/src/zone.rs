@@ -13,7 +13,10 @@ use chrono::offset::{LocalResult, Offset};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
 
+mod offsets;
 mod windows;
+
+pub use offsets::{Offsets, Zone};
 
 /// Lower-case names, as people and programs misspell the case: IANA's own, and those of Windows.
 static BY_LOWER_CASE: LazyLock<HashMap<String, Tz>> = LazyLock::new(|| {

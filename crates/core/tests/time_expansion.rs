@@ -107,6 +107,16 @@ fn a_vacated_occurrence_is_free_again() {
 }
 
 #[test]
+fn of_two_occurrences_that_start_together_the_one_that_is_left_blocks() {
+    // The 30th, which Samoa skipped, begins where the 31st begins.
+    let trip = days("2011-12-30", 3, "Pacific/Apia").recurs("RRULE:FREQ=DAILY;COUNT=2");
+
+    let left = trip.without(OriginalStart::On(date("2011-12-31")));
+
+    assert_eq!(left.hours(years(2011, 2)), [48]);
+}
+
+#[test]
 fn a_vacated_date_is_a_date_of_the_events_zone() {
     let late = meeting("2026-05-01 22:00", 60, "America/Los_Angeles").recurs("RRULE:FREQ=DAILY;COUNT=2");
 

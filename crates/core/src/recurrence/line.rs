@@ -1,13 +1,13 @@
 //! One line of a series, `NAME;PARAMETER=value:values` (RFC 5545 §3.1, §3.8.5).
 
 use chrono::NaiveDateTime;
-use chrono_tz::Tz;
 
+use super::definition::Definitions;
 use super::moment::{Length, Moment};
 use super::problem::Problem;
 use super::rule::Rule;
 use super::text::Piece;
-use crate::zone;
+use crate::zone::Zone;
 
 /// What a line says.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Dates<T> {
 pub(super) enum ListZone {
     /// No TZID: the event's zone.
     Events,
-    Named(Tz),
+    Named(Zone),
     /// A TZID that nobody knows: the event's zone as well, with a warning.
     Unknown(Problem),
 }
@@ -52,7 +52,7 @@ pub(super) enum End {
 }
 
 impl Line {
-    pub fn read(line: Piece) -> Result<Self, Problem> {
+    pub fn read(line: Piece, definitions: &Definitions) -> Result<Self, Problem> {
         if line.text.is_empty() {
             return Ok(Self::Nothing);
         }
@@ -62,8 +62,8 @@ impl Line {
         match name.text.to_ascii_uppercase().as_str() {
             "RRULE" => Ok(Self::Rule(Rule::read(value)?)),
             "EXRULE" => Ok(Self::ExRule(Rule::read(value)?)),
-            "RDATE" => Ok(Self::RDate(dates(parts, value, entry)?)),
-            "EXDATE" => Ok(Self::ExDate(dates(parts, value, Moment::read)?)),
+            "RDATE" => Ok(Self::RDate(dates(parts, value, definitions, entry)?)),
+            "EXDATE" => Ok(Self::ExDate(dates(parts, value, definitions, Moment::read)?)),
             other if other.starts_with("X-") => Ok(Self::Nothing),
             _ => Err(name.is_not("RRULE, EXRULE, RDATE or EXDATE")),
         }
@@ -74,25 +74,30 @@ impl Line {
 fn dates<'a, T>(
     parameters: impl Iterator<Item = Piece<'a>>,
     values: Piece<'a>,
+    definitions: &Definitions,
     read: impl Fn(Piece<'a>) -> Result<T, Problem>,
 ) -> Result<Dates<T>, Problem> {
     let mut zone = ListZone::Events;
     for (name, value) in parameters.filter_map(|parameter| parameter.split_once('=')) {
         if name.is("TZID") {
-            zone = list_zone(value);
+            zone = list_zone(value, definitions);
         }
     }
     let entries = values.split(',').filter(|value| !value.text.is_empty()).map(read).collect::<Result<_, _>>()?;
     Ok(Dates { zone, entries })
 }
 
-fn list_zone(name: Piece) -> ListZone {
-    match zone::find(name.text) {
-        Some(zone) => ListZone::Named(zone),
-        None => ListZone::Unknown(name.problem(format!(
-            "unknown time zone \"{}\"; its times are read in the event's zone",
+fn list_zone(name: Piece, definitions: &Definitions) -> ListZone {
+    let unknown = |because: String| {
+        ListZone::Unknown(name.problem(format!(
+            "unknown time zone \"{}\"{because}; its times are read in the event's zone",
             name.text.trim_matches('"')
-        ))),
+        )))
+    };
+    match definitions.zone(name.text) {
+        Some(Ok(zone)) => ListZone::Named(zone),
+        Some(Err(problem)) => unknown(format!(" ({problem})")),
+        None => unknown(String::new()),
     }
 }
 
@@ -108,15 +113,15 @@ fn entry(piece: Piece) -> Result<Entry, Problem> {
 }
 
 impl ListZone {
-    pub fn or(&self, events: Tz) -> Tz {
+    pub fn or(self, events: &Zone) -> Zone {
         match self {
-            Self::Named(zone) => *zone,
-            Self::Events | Self::Unknown(_) => events,
+            Self::Named(zone) => zone,
+            Self::Events | Self::Unknown(_) => events.clone(),
         }
     }
 }
 
 /// A moment of a list as local time in the event's zone.
-pub(super) fn local_in(moment: Moment, list: Tz, event: Tz) -> Option<NaiveDateTime> {
-    moment.instant(list).map(|instant| zone::local(instant, event))
+pub(super) fn local_in(moment: Moment, list: &Zone, event: &Zone) -> Option<NaiveDateTime> {
+    moment.instant(list).map(|instant| event.local(instant))
 }

@@ -25,13 +25,15 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::interval::Interval;
-use crate::zone;
+use crate::zone::Zone;
 
 mod days;
+mod definition;
+mod edit;
 mod line;
 mod moment;
 mod problem;
@@ -40,9 +42,12 @@ mod text;
 mod times;
 mod walk;
 
+pub use definition::{DefinitionProblem, Definitions};
+pub use edit::FromThenOn;
 pub use moment::Length;
 pub use problem::{Excess, Problem};
 
+use edit::Edit;
 use line::{Dates, End, Entry, Line, ListZone, local_in};
 use moment::Moment;
 use rule::Rule;
@@ -55,33 +60,45 @@ pub const MOST_OCCURRENCES: usize = 20_000;
 /// More than any change of the clocks: zones have moved across the date line.
 const ROOM: Days = Days::new(2);
 
-/// Where a series begins, and in which zone it recurs.
+/// Where a series begins, and in which zone it recurs: a [`Tz`], or a [`Zone`] where the calendar may define its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum Start<Z = Tz> {
     /// At local times of `zone`: the event's, or the calendar's where the event's times float. Told as an instant.
-    Timed { at: DateTime<Utc>, zone: Tz },
+    Timed { at: DateTime<Utc>, zone: Z },
     /// The same, told as local time, which may lie in a gap: then only that first occurrence moves.
-    Local { at: NaiveDateTime, zone: Tz },
+    Local { at: NaiveDateTime, zone: Z },
     /// On whole days of the calendar's zone.
-    AllDay { on: NaiveDate, zone: Tz },
+    AllDay { on: NaiveDate, zone: Z },
 }
 
-impl Start {
-    pub fn zone(self) -> Tz {
+impl<Z: Into<Zone>> Start<Z> {
+    fn placed(self) -> Start<Zone> {
+        match self {
+            Self::Timed { at, zone } => Start::Timed { at, zone: zone.into() },
+            Self::Local { at, zone } => Start::Local { at, zone: zone.into() },
+            Self::AllDay { on, zone } => Start::AllDay { on, zone: zone.into() },
+        }
+    }
+}
+
+impl<Z> Start<Z> {
+    pub fn zone(&self) -> &Z {
         match self {
             Self::Timed { zone, .. } | Self::Local { zone, .. } | Self::AllDay { zone, .. } => zone,
         }
     }
 
-    fn is_all_day(self) -> bool {
+    fn is_all_day(&self) -> bool {
         matches!(self, Self::AllDay { .. })
     }
+}
 
+impl Start<Zone> {
     /// DTSTART as the clock on the wall shows it.
-    fn local(self) -> NaiveDateTime {
+    fn local(&self) -> NaiveDateTime {
         match self {
-            Self::Timed { at, zone } => zone::local(at, zone),
-            Self::Local { at, .. } => at,
+            Self::Timed { at, zone } => zone.local(*at),
+            Self::Local { at, .. } => *at,
             Self::AllDay { on, .. } => on.and_time(NaiveTime::MIN),
         }
     }
@@ -91,14 +108,16 @@ impl Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Occurrence {
     pub interval: Interval,
-    /// The local date it begins on, in the zone the series recurs in.
+    /// When it would begin had it not been moved with "this and all following"; its RECURRENCE-ID.
+    pub original: DateTime<Utc>,
+    /// The local date of `original`, in the zone the series recurs in.
     pub date: NaiveDate,
 }
 
 /// A recurring event, read.
 #[derive(Debug)]
 pub struct Series {
-    start: Start,
+    start: Start<Zone>,
     local: NaiveDateTime,
     length: Length,
     rules: Vec<Rule>,
@@ -106,16 +125,33 @@ pub struct Series {
     extra: Vec<Occurrence>,
     excluded_instants: HashSet<DateTime<Utc>>,
     excluded_dates: HashSet<NaiveDate>,
+    /// By `from`.
+    edits: Vec<Edit>,
     warning: Option<Problem>,
 }
 
 impl Series {
     /// Reads the lines of a series: unfolded, in any order, in any case.
-    pub fn read<S: AsRef<str>>(start: Start, length: Length, lines: &[S]) -> Result<Self, Problem> {
+    pub fn read<S: AsRef<str>>(start: Start<impl Into<Zone>>, length: Length, lines: &[S]) -> Result<Self, Problem> {
+        Self::read_with(start, length, lines, &Definitions::default(), &[])
+    }
+
+    /// The same, where the calendar defines zones of its own, or has edits of an occurrence and all that follow.
+    pub fn read_with<S: AsRef<str>>(
+        start: Start<impl Into<Zone>>,
+        length: Length,
+        lines: &[S],
+        definitions: &Definitions,
+        edits: &[FromThenOn],
+    ) -> Result<Self, Problem> {
+        let start = start.placed();
+        let mut edits: Vec<Edit> = edits.iter().map(|edit| Edit::new(edit, &start)).collect();
+        edits.sort_by_key(|edit| edit.from);
         let mut series = Self {
-            start,
             local: start.local(),
+            start,
             length,
+            edits,
             rules: Vec::new(),
             exrules: Vec::new(),
             extra: Vec::new(),
@@ -124,7 +160,7 @@ impl Series {
             warning: None,
         };
         for (index, line) in lines.iter().enumerate() {
-            match Line::read(Piece::line(line.as_ref(), index + 1))? {
+            match Line::read(Piece::line(line.as_ref(), index + 1), definitions)? {
                 Line::Rule(rule) => series.rules.push(rule),
                 Line::ExRule(rule) => series.exrules.push(rule),
                 Line::RDate(dates) => series.add(dates),
@@ -143,6 +179,16 @@ impl Series {
     /// Every occurrence that overlaps the window, also one that began before it, by start; of two that start together
     /// the longer.
     pub fn occurrences(&self, window: Interval) -> Result<Vec<Occurrence>, Problem> {
+        self.occurrences_without(window, |_| false)
+    }
+
+    /// The same without those that are `gone`, which is asked before one of two that start together is dropped: on the
+    /// day before a day that its zone skipped, say.
+    pub fn occurrences_without(
+        &self,
+        window: Interval,
+        gone: impl Fn(&Occurrence) -> bool,
+    ) -> Result<Vec<Occurrence>, Problem> {
         let mut budget = Budget::full();
         let mut found: Vec<Occurrence> = self.extra.clone();
         found.extend(self.own());
@@ -150,10 +196,10 @@ impl Series {
             let locals = self.yielded(rule, window, &mut budget)?;
             found.extend(locals.filter_map(|(local, start)| self.occurrence(local, start)));
         }
-        found.retain(|occurrence| occurrence.interval.overlaps(window) && !self.is_excluded(occurrence));
+        found.retain(|found| found.interval.overlaps(window) && !self.is_excluded(found) && !gone(found));
         for rule in &self.exrules {
             let gone: HashSet<_> = self.yielded(rule, window, &mut budget)?.map(|(_, start)| start).collect();
-            found.retain(|occurrence| !gone.contains(&occurrence.interval.start()));
+            found.retain(|occurrence| !gone.contains(&occurrence.original));
         }
         found.sort_unstable_by_key(|occurrence| {
             (occurrence.interval.start(), std::cmp::Reverse(occurrence.interval.end()))
@@ -187,12 +233,20 @@ impl Series {
     /// The local times at which something that overlaps the window may begin, with room for any change of the clocks.
     fn reach(&self, window: Interval) -> (NaiveDateTime, NaiveDateTime) {
         let zone = self.start.zone();
-        let (from, to) = (zone::local(window.start(), zone), zone::local(window.end(), zone));
-        let from = from
-            .checked_sub_days(ROOM)
-            .and_then(|from| from.checked_sub_days(nights(self.length)))
-            .and_then(|from| from.checked_sub_signed(self.length.exact));
-        (from.unwrap_or(NaiveDateTime::MIN), to.checked_add_days(ROOM).unwrap_or(NaiveDateTime::MAX))
+        let (window_from, window_to) = (zone.local(window.start()), zone.local(window.end()));
+        let (mut earliest, mut latest) = (NaiveDateTime::MAX, NaiveDateTime::MIN);
+        let unedited = (TimeDelta::zero(), self.length);
+        for (shift, length) in self.edits.iter().map(|edit| (edit.shift, edit.length)).chain([unedited]) {
+            let from = window_from
+                .checked_sub_days(ROOM)
+                .and_then(|from| from.checked_sub_days(nights(length)))
+                .and_then(|from| from.checked_sub_signed(length.exact))
+                .and_then(|from| from.checked_sub_signed(shift));
+            let to = window_to.checked_add_days(ROOM).and_then(|to| to.checked_sub_signed(shift));
+            earliest = earliest.min(from.unwrap_or(NaiveDateTime::MIN));
+            latest = latest.max(to.unwrap_or(NaiveDateTime::MAX));
+        }
+        (earliest, latest)
     }
 
     /// A local time after which nothing is by `until` any more.
@@ -200,14 +254,14 @@ impl Series {
         let end = match until {
             Moment::Date(date) => date.and_time(NaiveTime::MIN),
             Moment::Local(local) => local,
-            Moment::Utc(instant) => zone::local(instant, self.start.zone()),
+            Moment::Utc(instant) => self.start.zone().local(instant),
         };
         end.checked_add_days(ROOM).unwrap_or(NaiveDateTime::MAX)
     }
 
     /// "The UNTIL rule part defines a DATE or DATE-TIME value that bounds the recurrence rule in an inclusive manner."
     fn is_by(&self, local: NaiveDateTime, start: DateTime<Utc>, until: Moment) -> bool {
-        match (self.start, until) {
+        match (&self.start, until) {
             (Start::AllDay { zone, .. }, until) => local.date() <= until.date(zone),
             (_, Moment::Date(date)) => local.date() <= date,
             (_, Moment::Local(until)) => local <= until,
@@ -217,10 +271,10 @@ impl Series {
 
     /// The instant of a local time. DTSTART's own is as given, though its local time may occur twice.
     fn place(&self, local: NaiveDateTime) -> DateTime<Utc> {
-        match self.start {
-            Start::Timed { at, .. } if local == self.local => at,
-            Start::Timed { zone, .. } | Start::Local { zone, .. } => zone::instant(local, zone),
-            Start::AllDay { zone, .. } => zone::midnight(local.date(), zone),
+        match &self.start {
+            Start::Timed { at, .. } if local == self.local => *at,
+            Start::Timed { zone, .. } | Start::Local { zone, .. } => zone.instant(local),
+            Start::AllDay { zone, .. } => zone.midnight(local.date()),
         }
     }
 
@@ -228,28 +282,43 @@ impl Series {
         self.lasting(local, start, self.length)
     }
 
+    /// What starts at `start` and lasts so long, unless an edit from then on has it otherwise.
     fn lasting(&self, local: NaiveDateTime, start: DateTime<Utc>, length: Length) -> Option<Occurrence> {
-        let end = match self.start {
-            _ if length.days == 0 => start.checked_add_signed(length.exact)?,
-            Start::AllDay { zone, .. } => zone::midnight(local.date().checked_add_days(nights(length))?, zone),
-            Start::Timed { zone, .. } | Start::Local { zone, .. } => {
-                zone::instant(local.checked_add_days(nights(length))?, zone).checked_add_signed(length.exact)?
+        let edits_before = self.edits.partition_point(|edit| edit.from <= start);
+        let interval = match edits_before.checked_sub(1).and_then(|last| self.edits.get(last)) {
+            None => self.interval(local, start, length)?,
+            Some(edit) => {
+                let (local, zone) = (edit.moved(local)?, self.start.zone());
+                let is_midnight = self.start.is_all_day() && local.time() == NaiveTime::MIN;
+                let start = if is_midnight { zone.midnight(local.date()) } else { zone.instant(local) };
+                self.interval(local, start, edit.length)?
             }
         };
-        Some(Occurrence { interval: Interval::new(start, end)?, date: local.date() })
+        Some(Occurrence { interval, original: start, date: local.date() })
+    }
+
+    fn interval(&self, local: NaiveDateTime, start: DateTime<Utc>, length: Length) -> Option<Interval> {
+        let end = match &self.start {
+            _ if length.days == 0 => start.checked_add_signed(length.exact)?,
+            Start::AllDay { zone, .. } => zone.midnight(local.date().checked_add_days(nights(length))?),
+            Start::Timed { zone, .. } | Start::Local { zone, .. } => {
+                zone.instant(local.checked_add_days(nights(length))?).checked_add_signed(length.exact)?
+            }
+        };
+        Interval::new(start, end)
     }
 
     fn is_excluded(&self, occurrence: &Occurrence) -> bool {
-        self.excluded_instants.contains(&occurrence.interval.start()) || self.excluded_dates.contains(&occurrence.date)
+        self.excluded_instants.contains(&occurrence.original) || self.excluded_dates.contains(&occurrence.date)
     }
 
     fn exclude(&mut self, dates: Dates<Moment>) {
-        let zone = self.zone_of(&dates.zone);
+        let zone = self.zone_of(dates.zone);
         for moment in dates.entries {
-            match (self.start, moment.instant(zone)) {
+            match (&self.start, moment.instant(&zone)) {
                 (Start::Timed { .. } | Start::Local { .. }, Some(instant)) => {
                     // DTSTART may be the second of two instants that its local time means; EXDATE names it all the same.
-                    let is_own = moment == Moment::Local(self.local) && zone == self.start.zone();
+                    let is_own = moment == Moment::Local(self.local) && zone == *self.start.zone();
                     self.excluded_instants.insert(if is_own { self.place(self.local) } else { instant });
                 }
                 _ => {
@@ -260,20 +329,20 @@ impl Series {
     }
 
     fn add(&mut self, dates: Dates<Entry>) {
-        let zone = self.zone_of(&dates.zone);
-        let added: Vec<_> = dates.entries.into_iter().filter_map(|entry| self.extra(entry, zone)).collect();
+        let zone = self.zone_of(dates.zone);
+        let added: Vec<_> = dates.entries.into_iter().filter_map(|entry| self.extra(entry, &zone)).collect();
         self.extra.extend(added);
     }
 
-    fn zone_of(&mut self, zone: &ListZone) -> Tz {
-        if let ListZone::Unknown(problem) = zone {
+    fn zone_of(&mut self, zone: ListZone) -> Zone {
+        if let ListZone::Unknown(problem) = &zone {
             self.warning.get_or_insert_with(|| problem.clone());
         }
         zone.or(self.start.zone())
     }
 
     /// The occurrence that one entry of an RDATE adds.
-    fn extra(&self, entry: Entry, list: Tz) -> Option<Occurrence> {
+    fn extra(&self, entry: Entry, list: &Zone) -> Option<Occurrence> {
         let zone = self.start.zone();
         if self.start.is_all_day() {
             return self.extra_days(entry, zone);
@@ -284,20 +353,20 @@ impl Series {
             None => self.occurrence(local, start),
             Some(End::After(length)) => self.lasting(local, start, length),
             Some(End::At(end)) => {
-                let end = end.instant(list).unwrap_or_else(|| zone::midnight(end.date(zone), zone));
-                Some(Occurrence { interval: Interval::new(start, end)?, date: local.date() })
+                let end = end.instant(list).unwrap_or_else(|| zone.midnight(end.date(zone)));
+                self.lasting(local, start, Length::exact(end - start))
             }
         }
     }
 
-    fn extra_days(&self, entry: Entry, zone: Tz) -> Option<Occurrence> {
+    fn extra_days(&self, entry: Entry, zone: &Zone) -> Option<Occurrence> {
         let on = entry.start.date(zone);
         let length = match entry.end {
             None => self.length,
             Some(End::After(length)) => Length::days(length.days.max(1)),
             Some(End::At(end)) => Length::days(u32::try_from((end.date(zone) - on).num_days()).unwrap_or(1).max(1)),
         };
-        self.lasting(on.and_time(NaiveTime::MIN), zone::midnight(on, zone), length)
+        self.lasting(on.and_time(NaiveTime::MIN), zone.midnight(on), length)
     }
 }
 

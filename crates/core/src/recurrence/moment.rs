@@ -1,11 +1,10 @@
 //! Dates, times and durations as they stand in a recurrence line (RFC 5545 §3.3.4, §3.3.5, §3.3.6, §3.3.9).
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use super::problem::Problem;
 use super::text::Piece;
-use crate::zone;
+use crate::zone::Zone;
 
 /// A point in time as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,22 +24,22 @@ impl Moment {
     }
 
     /// The instant that is meant where local times are `zone`'s; None for a date.
-    pub fn instant(self, zone: Tz) -> Option<DateTime<Utc>> {
+    pub fn instant(self, zone: &Zone) -> Option<DateTime<Utc>> {
         match self {
             Self::Date(_) => None,
-            Self::Local(local) => Some(zone::instant(local, zone)),
+            Self::Local(local) => Some(zone.instant(local)),
             Self::Utc(instant) => Some(instant),
         }
     }
 
     /// The date that is meant where a DATE should stand. A UTC time of exactly midnight is a date that some program
     /// could not write otherwise; any other instant lies on a local day of the calendar's `zone`.
-    pub fn date(self, zone: Tz) -> NaiveDate {
+    pub fn date(self, zone: &Zone) -> NaiveDate {
         match self {
             Self::Date(date) => date,
             Self::Local(local) => local.date(),
             Self::Utc(instant) if instant.time() == NaiveTime::MIN => instant.date_naive(),
-            Self::Utc(instant) => zone::local(instant, zone).date(),
+            Self::Utc(instant) => zone.local(instant).date(),
         }
     }
 }
