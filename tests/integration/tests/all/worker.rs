@@ -140,8 +140,8 @@ fn kill_9_in_the_middle_of_a_full_sync_loses_nothing_and_doubles_nothing() {
     // SAFETY: the pid of a worker of our own cluster.
     unsafe { libc::kill(worker, libc::SIGKILL) };
     world.google.remove_fault(slow);
-    eventually("the server has recovered", || world.cluster.try_connect("postgres").is_ok());
-    world.sql = world.cluster.connect("postgres");
+    eventually("the server notices and ends every session", || world.sql.execute("SELECT", &[]).is_err());
+    eventually("the server has recovered", || world.cluster.try_connect("postgres").map(|sql| world.sql = sql).is_ok());
     world.wait_for_sync(ALICE);
 
     assert_eq!(world.busy().len(), 40);
