@@ -1,12 +1,14 @@
 # From "script tps cpu" lines, several a script: the median, as milliseconds, and its ratios.
-{ if (!(($1) in count)) order[++scripts] = $1; rates[$1, ++count[$1]] = $2; cpu[$1] += $3 }
-function median(script,    i, j, n, sorted, swap) {
+{ if (!($1 in count)) order[++scripts] = $1; rates[$1, ++count[$1]] = $2; usages[$1, count[$1]] = $3 }
+function middle(values, script,    i, j, n, sorted, swap) {
     n = count[script]
-    for (i = 1; i <= n; i++) sorted[i] = rates[script, i]
+    for (i = 1; i <= n; i++) sorted[i] = values[script, i]
     for (i = 1; i < n; i++) for (j = i + 1; j <= n; j++)
         if (sorted[j] < sorted[i]) { swap = sorted[i]; sorted[i] = sorted[j]; sorted[j] = swap }
     return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
 }
+function median(script) { return middle(rates, script) }
+function usage(script) { return middle(usages, script) }
 function spread(script,    i, low, high) {
     low = high = rates[script, 1]
     for (i = 2; i <= count[script]; i++) {
@@ -15,7 +17,6 @@ function spread(script,    i, low, high) {
     }
     return (high - low) / median(script) * 100
 }
-function usage(script) { return cpu[script] / count[script] }
 function ratio(script, base) { return (base in count) ? sprintf("%.2f", median(base) / median(script)) : "-" }
 END {
     text["lookup"] = "one row by primary key"

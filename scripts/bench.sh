@@ -82,8 +82,16 @@ fill() {
     say "filled in $((SECONDS - started)) s"
 }
 
-# CPU time of all backends that have ended, in hundredths of a second: what their parent has waited for.
-ended_cpu() { cut -d' ' -f16-17 "/proc/$(head -n 1 "$home/data/postmaster.pid")/stat" | awk '{ print $1 + $2 }'; }
+# CPU time of all backends that have ended, in clock ticks: what their parent has waited for. A backend outlives its
+# client for a moment, so this waits until only the server's own processes are left.
+ended_cpu() {
+    local server; server=$(head -n 1 "$home/data/postmaster.pid")
+    while grep -aqs '^postgres: booking ' $(sed 's|\([0-9]*\) |/proc/\1/cmdline |g' "/proc/$server/task/$server/children"); do
+        sleep 0.05
+    done
+    sleep 0.05
+    cut -d' ' -f16-17 "/proc/$server/stat" | awk '{ print $1 + $2 }'
+}
 
 # measure SCRIPT [SECONDS]: prints transactions a second, and microseconds of the server's CPU a transaction
 measure() {
@@ -91,7 +99,6 @@ measure() {
     "$STAGED_BIN/pgbench" -n -M prepared -c 1 -T "${2:-$SECONDS_EACH}" -U booking \
         -D calendars="$CALENDARS" -D today="$(date -u -d "$(date -u +%F)" +%s)" -f "queries/$1.sql" postgres \
         >"$home/pgbench" 2>>"$home/pgbench.log" || { tail -n 3 "$home/pgbench.log" >&2; exit 1; }
-    sleep 0.1
     awk -v cpu="$(($(ended_cpu) - before))" -v hertz="$(getconf CLK_TCK)" '
         /^number of transactions actually processed/ { done = $NF }
         /^tps = / { print $3, cpu / hertz / done * 1e6 }' "$home/pgbench"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make oracle`: our calendar arithmetic against programs that nobody here wrote, at full size. About two minutes.
+# `make oracle`: our calendar arithmetic against programs that nobody here wrote, at full size. Some four minutes.
 #
 # Series against python-dateutil, calendars with overrides and "this and following" against recurring-ical-events,
 # libical's corpus against our choices (only where the corpus lies beside the checkout, in ../shared/fixtures/rrule).
@@ -14,11 +14,12 @@ cd "$ROOT"
 export PG_CALSYNC_ORACLE_SIZE=${PG_CALSYNC_ORACLE_SIZE:-20000}
 
 say "building the tests with optimisation"
-cargo test --locked --release --package calsync-core --no-run --quiet
+cargo test --locked --release --quiet --package calsync-core --no-run \
+    --test time_libical --test time_oracle --test time_overrides
 
+# A test prints its figures, and of what differs the first cases with both answers.
 judged() {
     say "$2"
-    # The tests' own figures are one line each, "… differences".
     cargo test --locked --release --quiet --package calsync-core --test "$1" -- --nocapture --test-threads=1
 }
 judged time_libical "libical's corpus of 145 rules and 57 events, each disputed rule as the table in time_libical.rs says"

@@ -59,6 +59,8 @@ pub enum TokenConflict {
     Expected { expected: Option<String>, stands_at: Option<String> },
     /// The page does not follow the pages that are staged.
     Page { given: String, awaited: Option<String> },
+    /// The staged pages are so old that nobody can mean to continue them.
+    Abandoned { since: String },
     /// The round under way began with another token.
     Round { expected: Option<String>, began_with: Option<String> },
 }
@@ -254,6 +256,11 @@ impl TokenConflict {
                     None => format!("The page was fetched with \"{given}\", but no round is open."),
                 },
                 "Send the pages of a round in order, or begin it anew with \"pageToken\": null.".into(),
+            ),
+            TokenConflict::Abandoned { since } => (
+                format!("Pages of an earlier round are staged since {since}, and this one does not say that it follows."),
+                "Say which page this is: \"pageToken\": null for the first of a round, or the token it was fetched with."
+                    .into(),
             ),
             TokenConflict::Round { expected, began_with } => (
                 format!(

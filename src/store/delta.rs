@@ -3,6 +3,7 @@
 use calsync_core::delta::{self, Envelope, GivenPageToken};
 use calsync_core::merge::latest_of_each;
 use calsync_core::row::RowChange;
+use chrono::TimeDelta;
 use pgrx::pg_sys;
 use serde_json::Value;
 
@@ -27,6 +28,10 @@ pub struct Applied {
 /// Tokens that an application got belong to the application's request, whose parameters nobody knows: the worker must
 /// not go on from them.
 const APPLICATION_PARAMETERS: &str = "application";
+
+/// Pages this old belong to a round that somebody gave up: merged into the next one they would bring back what was
+/// deleted since.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::hours(1);
 
 pub fn apply(role: pg_sys::Oid, json: &Value) -> Result<Applied, Error> {
     let envelope = delta::read_envelope(json)?;
@@ -61,6 +66,10 @@ fn open_round(subscription: &Subscription, envelope: &Envelope) -> Result<Option
             if awaited.as_ref() != Some(given) {
                 return Err(conflict(TokenConflict::Page { given: given.clone(), awaited }));
             }
+        }
+        (GivenPageToken::Absent, Some(round)) if time::now() - round.started_at > ABANDONED_AFTER => {
+            let since = round.started_at.format("%Y-%m-%d %H:%M UTC").to_string();
+            return Err(conflict(TokenConflict::Abandoned { since }));
         }
         (GivenPageToken::Absent, _) => {}
     }

@@ -225,17 +225,25 @@ pub fn unsubscribe(id: i64) -> Result<(), Error> {
     })
 }
 
-/// Stops syncing; a round under way becomes worthless.
+/// Stops syncing; a round under way becomes worthless. A calendar that is gone stays so: it must not answer again.
 pub fn pause(id: i64) -> Result<(), Error> {
-    change(id, "state = 'paused', next_sync_at = NULL, lease = lease + 1, leased_until = NULL")
-}
-
-/// Syncs again, at once. Does nothing to a calendar that is not paused.
-pub fn resume(id: i64) -> Result<(), Error> {
     change(
         id,
-        "state = CASE WHEN s.state <> 'paused' THEN s.state WHEN s.synced_at IS NULL THEN 'pending' ELSE 'active' END, \
-         next_sync_at = CASE WHEN s.provider = 'none' THEN NULL ELSE now() END, failures = 0, failing_since = NULL, failing_as = NULL",
+        "state = CASE WHEN s.state = 'gone' THEN s.state ELSE 'paused' END, next_sync_at = NULL, lease = lease + 1, \
+         leased_until = NULL",
+    )
+}
+
+/// Syncs again what was paused, at once. Does nothing to a calendar that was not.
+pub fn resume(id: i64) -> Result<(), Error> {
+    const WAS_PAUSED: &str = "(s.state = 'paused' OR s.state = 'gone' AND s.next_sync_at IS NULL)";
+    change(
+        id,
+        &format!(
+            "state = CASE WHEN s.state <> 'paused' THEN s.state WHEN s.synced_at IS NULL THEN 'pending' \
+                 ELSE 'active' END, \
+             next_sync_at = CASE WHEN s.provider <> 'none' AND {WAS_PAUSED} THEN now() ELSE s.next_sync_at END"
+        ),
     )
 }
 

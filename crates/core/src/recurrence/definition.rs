@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 
 use super::line::{Dates, Entry, Line};
 use super::moment::Moment;
@@ -196,10 +196,12 @@ fn yielded(
     budget: &mut Budget,
 ) -> Result<impl Iterator<Item = NaiveDateTime>, Problem> {
     let day = |year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN);
-    let locals = Walk::new(rule, start, false)
-        .between(day(1900), day(2200), budget)
-        .map_err(|excess| Problem::TooMuch { line: rule.line, excess })?;
     let until = rule.until;
+    // Some definitions have an observance for each year, which ends in it.
+    let end = until.map(|until| local(until, NaiveTime::MIN)).and_then(|end| end.checked_add_days(Days::new(2)));
+    let locals = Walk::new(rule, start, false)
+        .between(day(1900), end.map_or(day(2200), |end| end.min(day(2200))), budget)
+        .map_err(|excess| Problem::TooMuch { line: rule.line, excess })?;
     Ok(locals.into_iter().filter(move |time| match until {
         None => true,
         Some(Moment::Utc(until)) => time.checked_sub_signed(from).is_none_or(|time| time <= until.naive_utc()),

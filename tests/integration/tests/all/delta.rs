@@ -124,6 +124,25 @@ fn a_page_that_does_not_follow_is_a_conflict() {
 }
 
 #[test]
+fn pages_that_were_given_up_bring_nothing_back() {
+    let mut fed = Fed::new();
+    fed.apply(&page(&[meeting("gone", 1, "08:00", "09:00")], None, "p2"));
+    fed.sql
+        .execute("UPDATE calsync.staged_round SET started_at = now() - interval '2 hours'", &[])
+        .expect("hours pass");
+    let list = envelope(ROOM, &[meeting("new", 2, "08:00", "09:00")], json!({"nextSyncToken": "t1"}));
+
+    assert_eq!(fed.refused(&list), "SC004");
+    fed.apply(&envelope(
+        ROOM,
+        &[meeting("new", 2, "08:00", "09:00")],
+        json!({"pageToken": null, "nextSyncToken": "t1"}),
+    ));
+
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00"]);
+}
+
+#[test]
 fn a_full_sync_sweeps_what_it_did_not_see() {
     let mut fed = Fed::new();
     fed.list(&[

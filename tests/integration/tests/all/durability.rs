@@ -304,6 +304,27 @@ fn parallel_workers_see_what_their_leader_has_just_written() {
 }
 
 #[test]
+fn one_query_sees_one_state_though_another_commits_meanwhile() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+    let mut reader = fed.cluster.connect("postgres");
+    // Asks twice, with a pause between.
+    let ask = "SELECT array_agg(c ORDER BY n) FROM ( \
+                   SELECT n, (SELECT count(*) FROM calsync_busy(tstzrange(now(), now() + n * interval '9 days'), ARRAY['room'])) AS c \
+                   FROM (SELECT n, pg_sleep(n - 1) FROM generate_series(1, 2) AS n OFFSET 0) AS pause) AS answers";
+    let asking = std::thread::spawn(move || reader.query_one(ask, &[]).expect("answers").get::<_, Vec<i64>>(0));
+    eventually("it pauses", || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        fed.sql.query_one(sql, &[]).expect("activity").get::<_, i64>(0) == 1
+    });
+
+    fed.change(&[meeting("b", 2, "08:00", "09:00")]);
+
+    assert_eq!(asking.join().expect("no panic"), [1, 1]);
+    assert_eq!(fed.busy().len(), 2);
+}
+
+#[test]
 fn answers_are_of_one_snapshot() {
     let mut fed = Fed::new();
     fed.list(&[meeting("a", 1, "08:00", "09:00")]);

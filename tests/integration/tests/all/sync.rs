@@ -175,6 +175,9 @@ fn a_calendar_that_is_not_found_is_kept_for_hours_and_then_gone() {
     world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
     world.wait_for_status("state", "gone");
     assert_eq!(sqlstate(&world.try_busy(ALICE).expect_err("a calendar that is gone is not free")), "SC003");
+
+    world.sql.batch_execute(&format!("SELECT calsync_pause('{ALICE}')")).expect("pause");
+    assert_eq!(sqlstate(&world.try_busy(ALICE).expect_err("nor by being paused")), "SC003");
 }
 
 #[test]
