@@ -49,6 +49,7 @@ CREATE TABLE calsync.subscription (
     failures        integer NOT NULL DEFAULT 0,
     failing_since   timestamptz,
     failing_as      text,
+    gone_at         timestamptz,
     last_error      text,
     lease           bigint NOT NULL DEFAULT 0,
     leased_by       integer,
@@ -72,6 +73,8 @@ COMMENT ON COLUMN calsync.subscription.covered IS 'The window in which calsync.o
 COMMENT ON COLUMN calsync.subscription.synced_at IS 'The cache shows the calendar as it was at this time, or later';
 COMMENT ON COLUMN calsync.subscription.next_sync_at IS 'When the worker asks next; null: never';
 COMMENT ON COLUMN calsync.subscription.failing_since IS 'Since when every try has failed in the way of failing_as';
+COMMENT ON COLUMN calsync.subscription.gone_at IS
+    'Since when the provider no longer knows it; until a sync succeeds, answers are refused (SC003)';
 COMMENT ON COLUMN calsync.subscription.lease IS
     'Raised whenever somebody claims the calendar or makes a round under way worthless';
 

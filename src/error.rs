@@ -48,8 +48,20 @@ pub enum NotCovered {
 /// Why what the cache holds is too old to answer from.
 #[derive(Debug, Clone)]
 pub enum Stale {
-    Old { synced_at: String, limit: String, last_error: Option<String>, paused: bool },
+    Old { synced_at: String, limit: String, last_error: Option<String>, remedy: Remedy },
     Gone { last_error: Option<String> },
+}
+
+/// What makes a stale calendar fresh again.
+#[derive(Debug, Clone, Copy)]
+pub enum Remedy {
+    /// The application feeds it.
+    Feed,
+    Resume,
+    /// `own_limit`: its option `max_staleness` is in force, not the setting.
+    Sync {
+        own_limit: bool,
+    },
 }
 
 /// Why a delta does not fit what the cache holds.
@@ -213,19 +225,24 @@ impl Stale {
                     literal(calendar)
                 ),
             ),
-            Stale::Old { synced_at, limit, last_error, paused } => (
+            Stale::Old { synced_at, limit, last_error, remedy } => (
                 match last_error {
                     Some(error) => {
                         format!("Last synced at {synced_at}, the limit is {limit}. The last try failed: {error}")
                     }
                     None => format!("Last synced at {synced_at}, the limit is {limit}."),
                 },
-                if *paused {
-                    format!("It is paused: SELECT calsync_resume('{}').", literal(calendar))
-                } else {
-                    "See calsync.status, then SELECT calsync_sync() or CALL calsync_run(); to accept older data, raise \
-                     calsync.max_staleness."
-                        .into()
+                match remedy {
+                    Remedy::Feed => {
+                        "Feed it with SELECT calsync_apply_delta(...); the limit is its option max_staleness.".into()
+                    }
+                    Remedy::Resume => format!("It is paused: SELECT calsync_resume('{}').", literal(calendar)),
+                    Remedy::Sync { own_limit: true } => "See calsync.status, then SELECT calsync_sync() or CALL \
+                         calsync_run(); the limit is its option max_staleness."
+                        .into(),
+                    Remedy::Sync { own_limit: false } => "See calsync.status, then SELECT calsync_sync() or CALL \
+                         calsync_run(); to accept older data, raise calsync.max_staleness."
+                        .into(),
                 },
             ),
         }

@@ -10,7 +10,7 @@ use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
 use super::required;
-use crate::error::{Error, NotCovered, Report, Stale};
+use crate::error::{Error, NotCovered, Remedy, Report, Stale};
 use crate::settings::{self, OnUncovered};
 use crate::store::availability::{self, Answerer, MicroWindow};
 use crate::store::owner::{as_owner, caller};
@@ -138,7 +138,7 @@ pub(super) fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Erro
 }
 
 fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
-    if answerer.state == "gone" {
+    if answerer.gone {
         return Some(Stale::Gone { last_error: answerer.last_error.clone() });
     }
     let limit = match answerer.max_staleness {
@@ -152,7 +152,12 @@ fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
         synced_at: shown(synced_at),
         limit: shown_duration(limit),
         last_error: answerer.last_error.clone(),
-        paused: answerer.state == "paused",
+        remedy: match (answerer.fed_by_application, answerer.state.as_str(), answerer.max_staleness) {
+            (true, ..) => Remedy::Feed,
+            (_, "paused", _) => Remedy::Resume,
+            (_, _, Some(_)) => Remedy::Sync { own_limit: true },
+            _ => Remedy::Sync { own_limit: false },
+        },
     })
 }
 
@@ -300,6 +305,7 @@ fn shown_duration(seconds: f64) -> String {
 /// The setting that would reach this far from now, in whole days; None: none does.
 fn days_from_now(micros: Micros) -> Option<String> {
     const DAY: u64 = 86_400_000_000;
-    let days = micros.saturating_sub(statement_start()).unsigned_abs().div_ceil(DAY);
+    // A day more, since the clock goes on while somebody edits the configuration.
+    let days = micros.saturating_sub(statement_start()).unsigned_abs().div_ceil(DAY) + 1;
     (days <= settings::LONGEST_REACH_IN_DAYS).then(|| format!("{days}d"))
 }

@@ -29,18 +29,29 @@ const LEASE_SLACK: Duration = Duration::from_secs(60);
 /// What a budget of requests is counted over.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Whose budget a request uses: owner and name; None: all calendars without a credential.
+pub type Credential = Option<(String, String)>;
+
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
     http: HttpThreads,
     rounds: HashMap<u64, Round>,
     next_ticket: u64,
     /// When requests were sent, a credential (None: without one), for its budget a minute.
-    sent: HashMap<Option<(String, String)>, VecDeque<Instant>>,
+    sent: HashMap<Credential, VecDeque<Instant>>,
+    /// Rounds whose next request must wait for the budget.
+    held_back: Vec<Round>,
 }
 
 impl Engine {
     pub fn new(settings: &Settings) -> std::io::Result<Self> {
-        Ok(Engine { http: HttpThreads::new(settings)?, rounds: HashMap::new(), next_ticket: 0, sent: HashMap::new() })
+        Ok(Engine {
+            http: HttpThreads::new(settings)?,
+            rounds: HashMap::new(),
+            next_ticket: 0,
+            sent: HashMap::new(),
+            held_back: Vec::new(),
+        })
     }
 
     /// The threads' settings follow the configuration.
@@ -54,12 +65,16 @@ impl Engine {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.rounds.is_empty()
+        self.rounds.is_empty() && self.held_back.is_empty()
+    }
+
+    fn under_way(&self) -> usize {
+        self.rounds.len() + self.held_back.len()
     }
 
     /// Whether another round could begin now.
     pub fn has_room(&self, settings: &Settings) -> bool {
-        self.rounds.len() < settings.max_concurrency
+        self.under_way() < settings.max_concurrency
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -70,16 +85,13 @@ impl Engine {
         settings: &Settings,
         at_most: usize,
     ) -> Result<usize, UnitFailed> {
-        let room = settings.max_concurrency.saturating_sub(self.rounds.len()).min(at_most);
+        let room = settings.max_concurrency.saturating_sub(self.under_way()).min(at_most);
         if room == 0 || !settings.enabled {
             return Ok(0);
         }
-        let room = room.min(self.budget_left(settings));
-        if room == 0 {
-            return Ok(0);
-        }
+        let spent = self.spent_credentials(settings);
         let lease = lease(settings);
-        let claimed = transactions.run(&mut || store::rounds::claim(room, lease))?;
+        let claimed = transactions.run(&mut || store::rounds::claim(room, lease, &spent))?;
         let count = claimed.len();
         for subscription in claimed {
             let round = Round::begin(subscription, settings);
@@ -96,36 +108,45 @@ impl Engine {
                 self.send(round, settings);
             }
         }
+        for round in std::mem::take(&mut self.held_back) {
+            self.send(round, settings);
+        }
     }
 
+    /// Sends the round's next request, or holds it back while its credential's budget is spent.
     fn send(&mut self, round: Round, settings: &Settings) {
+        let credential = round.credential();
+        if self.is_spent(&credential, settings) {
+            self.held_back.push(round);
+            return;
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.sent.entry(round.credential()).or_default().push_back(Instant::now());
+        self.sent.entry(credential).or_default().push_back(Instant::now());
         self.http.send(ticket, round.request(settings));
         self.rounds.insert(ticket, round);
     }
 
-    /// How many requests may still be sent this minute by the credential that has sent most.
-    fn budget_left(&mut self, settings: &Settings) -> usize {
+    fn is_spent(&mut self, credential: &Credential, settings: &Settings) -> bool {
         let now = Instant::now();
-        self.sent.retain(|_, times| {
-            while times.front().is_some_and(|sent| now.duration_since(*sent) >= MINUTE) {
-                times.pop_front();
-            }
-            !times.is_empty()
-        });
-        let most = self.sent.values().map(VecDeque::len).max().unwrap_or(0);
-        settings.requests_per_minute.saturating_sub(most)
+        let Some(times) = self.sent.get_mut(credential) else { return false };
+        while times.front().is_some_and(|sent| now.duration_since(*sent) >= MINUTE) {
+            times.pop_front();
+        }
+        times.len() >= settings.requests_per_minute
     }
 
-    /// When budget that is used up comes back; None: there is some.
-    pub fn budget_returns_in(&mut self, settings: &Settings) -> Option<Duration> {
-        if self.budget_left(settings) > 0 {
-            return None;
-        }
-        let oldest = self.sent.values().filter_map(|times| times.front()).min()?;
-        Some(MINUTE.saturating_sub(oldest.elapsed()))
+    /// Credentials that may not be used again within this minute.
+    fn spent_credentials(&mut self, settings: &Settings) -> Vec<Credential> {
+        let all: Vec<Credential> = self.sent.keys().cloned().collect();
+        let spent = all.into_iter().filter(|credential| self.is_spent(credential, settings)).collect();
+        self.sent.retain(|_, times| !times.is_empty());
+        spent
+    }
+
+    /// Whether a round waits for its credential's budget.
+    pub fn holds_back(&self) -> bool {
+        !self.held_back.is_empty()
     }
 }
 

@@ -7,8 +7,8 @@ use calsync_core::schedule;
 use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss};
 use chrono::{DateTime, Utc};
 
-use super::lease;
 use super::transactions::Transactions;
+use super::{Credential, lease};
 use crate::settings::Settings;
 use crate::store::rounds::{self, Outcome, Progress, RoundPage};
 use crate::store::subscription::Subscription;
@@ -39,7 +39,7 @@ impl Round {
     }
 
     /// Whose budget its requests use.
-    pub fn credential(&self) -> Option<(String, String)> {
+    pub fn credential(&self) -> Credential {
         self.claim.credential.clone().map(|name| (self.claim.owner.clone(), name))
     }
 

@@ -83,6 +83,33 @@ impl ProcedureTransactions {
     }
 }
 
+impl ProcedureTransactions {
+    /// Waits for something, interruptibly, holding no snapshot; an ERROR meanwhile (a cancel, say) is handed back, and
+    /// transactions can go on.
+    pub fn wait(&mut self, wait: impl FnOnce()) -> Result<(), CaughtError> {
+        // SAFETY: as in `run` below, without a snapshot.
+        unsafe {
+            let context = pg_sys::CurrentMemoryContext;
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::BeginInternalSubTransaction(std::ptr::null());
+            pg_sys::MemoryContextSwitchTo(context);
+            let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+                wait();
+                pg_sys::ReleaseCurrentSubTransaction();
+                Ok(())
+            }))
+            .catch_others(Err)
+            .execute();
+            if outcome.is_err() {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            }
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+            outcome
+        }
+    }
+}
+
 impl Drop for ProcedureTransactions {
     fn drop(&mut self) {
         if !std::thread::panicking() {

@@ -25,6 +25,8 @@ pub struct Answerer {
     pub covered: Option<MicroWindow>,
     pub synced_at: Option<Micros>,
     pub state: String,
+    /// The provider no longer knows it, whatever has happened since.
+    pub gone: bool,
     pub fed_by_application: bool,
     /// Its own limit, in seconds.
     pub max_staleness: Option<f64>,
@@ -34,11 +36,11 @@ pub struct Answerer {
 thread_local! {
     static NAMED: ReadPlan = const { ReadPlan::new(
         c"SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
-                 s.state::text, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
+                 s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
           FROM calsync.subscription AS s WHERE s.calendar = ANY ($1)") };
     static ALL: ReadPlan = const { ReadPlan::new(
         c"SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
-                 s.state::text, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
+                 s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
           FROM calsync.subscription AS s ORDER BY s.calendar") };
     // Pieces are disjoint, so those that end inside the window are one range of the index, and at most one more, the
     // first that ends after it, can reach into it.
@@ -63,9 +65,10 @@ fn read_answerer(row: &super::plan::Row) -> Result<Answerer, Error> {
         covered: micros(4).zip(micros(5)).and_then(|(from, to)| Interval::new(from, to)),
         synced_at: micros(6),
         state: row.get(7).unwrap_or_default(),
-        fed_by_application: row.get(8).unwrap_or_default(),
-        max_staleness: row.get(9),
-        last_error: row.get(10),
+        gone: row.get(8).unwrap_or_default(),
+        fed_by_application: row.get(9).unwrap_or_default(),
+        max_staleness: row.get(10),
+        last_error: row.get(11),
     })
 }
 

@@ -56,22 +56,26 @@ fn open_round(subscription: &Subscription, envelope: &Envelope) -> Result<Option
         }));
     }
     let mut staged = staging::find(subscription.id, APPLICATION_ROUND)?;
-    match (&envelope.page_token, &staged) {
-        (GivenPageToken::First, _) => {
-            staging::discard(subscription.id, APPLICATION_ROUND)?;
-            staged = None;
-        }
+    let begins = match (&envelope.page_token, &staged) {
+        (GivenPageToken::First, _) => true,
         (GivenPageToken::Continues(given), round) => {
             let awaited = round.as_ref().map(|round| round.next_page_token.clone());
             if awaited.as_ref() != Some(given) {
                 return Err(conflict(TokenConflict::Page { given: given.clone(), awaited }));
             }
+            false
         }
+        // A page of another round than the staged ones: that round was given up, after a 410 for instance.
+        (GivenPageToken::Absent, Some(round)) if round.expected_sync_token != envelope.expected_sync_token => true,
         (GivenPageToken::Absent, Some(round)) if time::now() - round.started_at > ABANDONED_AFTER => {
             let since = round.started_at.format("%Y-%m-%d %H:%M UTC").to_string();
             return Err(conflict(TokenConflict::Abandoned { since }));
         }
-        (GivenPageToken::Absent, _) => {}
+        (GivenPageToken::Absent, _) => false,
+    };
+    if begins {
+        staging::discard(subscription.id, APPLICATION_ROUND)?;
+        staged = None;
     }
     if let Some(round) = &staged
         && round.expected_sync_token != envelope.expected_sync_token

@@ -45,8 +45,11 @@ pub enum Outcome<T> {
     Superseded,
 }
 
-/// Claims up to `limit` calendars that are due, oldest first, for the length of `lease`.
-pub fn claim(limit: usize, lease: TimeDelta) -> Result<Vec<Subscription>, Error> {
+/// Claims up to `limit` calendars that are due, oldest first, for the length of `lease`; none of `spent` credentials,
+/// (owner, name) or None for calendars without one.
+pub fn claim(limit: usize, lease: TimeDelta, spent: &[Option<(String, String)>]) -> Result<Vec<Subscription>, Error> {
+    let (owners, names): (Vec<String>, Vec<String>) = spent.iter().flatten().cloned().unzip();
+    let none_is_spent = spent.contains(&None);
     let claimed = Spi::connect_mut(|client| {
         let sql = format!(
             "WITH due AS MATERIALIZED ( \
@@ -55,6 +58,9 @@ pub fn claim(limit: usize, lease: TimeDelta) -> Result<Vec<Subscription>, Error>
                  WHERE s.next_sync_at <= clock_timestamp() AND s.provider <> 'none' AND s.state <> 'paused' \
                      AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
                      AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) \
+                     AND NOT ($5 AND s.credential IS NULL) \
+                     AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS spent (owner, name) \
+                                     WHERE spent.owner = s.owner AND spent.name = s.credential) \
                  ORDER BY s.next_sync_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED) \
              UPDATE calsync.subscription AS s SET lease = s.lease + 1, leased_by = pg_backend_pid(), \
                  leased_at = now(), leased_until = now() + make_interval(secs => $2), \
@@ -63,7 +69,8 @@ pub fn claim(limit: usize, lease: TimeDelta) -> Result<Vec<Subscription>, Error>
             Subscription::COLUMNS
         );
         let seconds = lease.num_milliseconds() as f64 / 1000.0;
-        read_all(client.update(&sql, None, &[(limit as i64).into(), seconds.into()])?)
+        let arguments = [(limit as i64).into(), seconds.into(), owners.into(), names.into(), none_is_spent.into()];
+        read_all(client.update(&sql, None, &arguments)?)
     })?;
     for subscription in &claimed {
         staging::discard_abandoned(subscription.id, subscription.lease)?;
@@ -84,6 +91,20 @@ pub fn release_claims_of_the_dead() -> Result<usize, Error> {
             &[],
         )?;
         Ok(table.len())
+    })
+}
+
+/// Gives back what this very process claimed in a call that was cancelled.
+pub fn release_own_claims() -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, lease = lease + 1, \
+                 next_sync_at = now() \
+             WHERE leased_by = pg_backend_pid() AND leased_until IS NOT NULL",
+            None,
+            &[],
+        )?;
+        Ok(())
     })
 }
 
@@ -186,7 +207,7 @@ pub fn move_token(id: i64, successor: &str, parameters: &str, progress: Progress
             "UPDATE calsync.subscription SET sync_token = $2, token_params = $3, synced_at = $4, \
                  full_synced_at = CASE WHEN $5 THEN $4 ELSE full_synced_at END, \
                  state = CASE WHEN state = 'paused' THEN state ELSE 'active' END, \
-                 failures = 0, failing_since = NULL, failing_as = NULL, last_error = NULL \
+                 failures = 0, failing_since = NULL, failing_as = NULL, gone_at = NULL, last_error = NULL \
              WHERE subscription_id = $1",
             None,
             &[
@@ -249,7 +270,8 @@ pub fn fail(
         client.update(
             "UPDATE calsync.subscription SET failures = failures + 1, failing_as = $2, \
                  failing_since = coalesce($3, clock_timestamp()), last_error = $4, \
-                 state = $5::text::calsync.subscription_state \
+                 state = $5::text::calsync.subscription_state, \
+                 gone_at = CASE WHEN $5 = 'gone' THEN coalesce(gone_at, now()) ELSE gone_at END \
              WHERE subscription_id = $1",
             None,
             &[

@@ -201,6 +201,11 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
         ("credential", found.credential.as_deref() != wanted.credential),
         ("remote_id", found.remote_id != wanted.remote_id),
         ("options", found.options != wanted.options),
+        // A provider's own zone takes the place of the one wished for; without a provider the wish must hold.
+        (
+            "time_zone",
+            wanted.provider == Provider::None && wanted.time_zone.is_some_and(|zone| zone != found.time_zone),
+        ),
     ];
     let differing: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
     if differing.is_empty() {
@@ -225,25 +230,17 @@ pub fn unsubscribe(id: i64) -> Result<(), Error> {
     })
 }
 
-/// Stops syncing; a round under way becomes worthless. A calendar that is gone stays so: it must not answer again.
+/// Stops syncing; a round under way becomes worthless.
 pub fn pause(id: i64) -> Result<(), Error> {
-    change(
-        id,
-        "state = CASE WHEN s.state = 'gone' THEN s.state ELSE 'paused' END, next_sync_at = NULL, lease = lease + 1, \
-         leased_until = NULL",
-    )
+    change(id, "state = 'paused', next_sync_at = NULL, lease = lease + 1, leased_until = NULL")
 }
 
-/// Syncs again what was paused, at once. Does nothing to a calendar that was not.
+/// Syncs a paused calendar again, at once. Does nothing to a calendar that is not paused.
 pub fn resume(id: i64) -> Result<(), Error> {
-    const WAS_PAUSED: &str = "(s.state = 'paused' OR s.state = 'gone' AND s.next_sync_at IS NULL)";
     change(
         id,
-        &format!(
-            "state = CASE WHEN s.state <> 'paused' THEN s.state WHEN s.synced_at IS NULL THEN 'pending' \
-                 ELSE 'active' END, \
-             next_sync_at = CASE WHEN s.provider <> 'none' AND {WAS_PAUSED} THEN now() ELSE s.next_sync_at END"
-        ),
+        "state = CASE WHEN s.state <> 'paused' THEN s.state WHEN s.synced_at IS NULL THEN 'pending' ELSE 'active' END, \
+         next_sync_at = CASE WHEN s.provider <> 'none' AND s.state = 'paused' THEN now() ELSE s.next_sync_at END",
     )
 }
 

@@ -15,6 +15,8 @@ pub struct Line {
     worker: i32,
     /// A session that wants the database for itself; 0: none does.
     held_by: i32,
+    /// The worker was told to leave.
+    dismissed: bool,
     /// The extension was created here since the launcher last looked.
     announced: bool,
     /// The worker found no extension and left for good.
@@ -112,16 +114,26 @@ pub fn is_absent(database: pg_sys::Oid) -> bool {
 }
 
 pub fn hold(database: pg_sys::Oid) {
-    with_line(database, |line| line.held_by = std::process::id() as i32);
+    with_line(database, |line| {
+        line.held_by = std::process::id() as i32;
+        line.dismissed = line.worker != 0;
+    });
 }
 
-pub fn release(database: pg_sys::Oid) {
+/// Whether the worker that ended had been told to.
+pub fn take_dismissal(database: pg_sys::Oid) -> bool {
+    with_line(database, |line| std::mem::take(&mut line.dismissed))
+}
+
+/// Gives back whatever this session holds.
+pub fn release_all() {
+    if !is_preloaded() {
+        return;
+    }
     let me = std::process::id() as i32;
-    with_line(database, |line| {
-        if line.held_by == me {
-            line.held_by = 0;
-        }
-    });
+    for line in BOARD.exclusive().lines.iter_mut().filter(|line| line.held_by == me) {
+        line.held_by = 0;
+    }
 }
 
 /// Whether a session that still lives wants the database for itself.

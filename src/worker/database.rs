@@ -17,6 +17,8 @@ use crate::store::{rounds, upkeep};
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// The pause after a unit of work failed that is nobody's in particular.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The pause after looking for work in vain.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Windows slid in one go, so that due calendars need not wait for all of them.
 const SLIDES: usize = 20;
 
@@ -61,7 +63,7 @@ unsafe extern "C-unwind" fn ended(_code: i32, database: pg_sys::Datum) {
 /// Why the worker leaves.
 enum Departure {
     NoExtension,
-    /// `calsync.databases` no longer names this one.
+    /// `calsync.databases` no longer names this one, or somebody wants it for himself.
     NotWanted,
 }
 
@@ -101,6 +103,10 @@ impl Worker {
                     return Departure::NotWanted;
                 }
             }
+            // SAFETY: reads a variable of the backend.
+            if board::is_held(unsafe { pg_sys::MyDatabaseId }) {
+                return Departure::NotWanted;
+            }
             match self.installed() {
                 Some(Installed::Ours) => {}
                 Some(Installed::Missing) => return Departure::NoExtension,
@@ -122,6 +128,7 @@ impl Worker {
             engine.handle_answers(&mut self.transactions, &settings);
             let claimed = engine.claim(&mut self.transactions, &settings, usize::MAX);
             let more_upkeep = self.upkeep();
+            let claimed_none = matches!(claimed, Ok(0));
             let sleep = match claimed {
                 Err(failed) => {
                     pgrx::warning!("pg_calsync: no calendar could be claimed: {}", failed.reason);
@@ -130,6 +137,8 @@ impl Worker {
                 Ok(_) if more_upkeep => Duration::ZERO,
                 Ok(_) => self.sleep_until_due(&mut engine, &settings),
             };
+            // What is due and yet could not be claimed is locked, or its budget is spent: no reason to spin.
+            let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
     }
@@ -186,8 +195,8 @@ impl Worker {
         if !settings.enabled {
             return HEARTBEAT;
         }
-        if let Some(wait) = engine.budget_returns_in(settings) {
-            return wait.min(HEARTBEAT);
+        if engine.holds_back() {
+            return SHORTEST_PAUSE;
         }
         if !engine.has_room(settings) {
             return HEARTBEAT;

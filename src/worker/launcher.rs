@@ -84,7 +84,6 @@ fn send_orphans_away() {
 
 /// Does what this database needs. Returns when to look again, if that is before the heartbeat.
 fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, name: &CStr) -> Option<Duration> {
-    let announced = board::take_announcement(database);
     if let Some(Place::Running { handle, since, pause }) = places.get(&database) {
         let (handle, since, pause) = (*handle, *since, *pause);
         // SAFETY: the handle came from registering; it is freed below, with the place that holds it.
@@ -96,12 +95,16 @@ fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, n
         let pause = if since.elapsed() >= HEALTHY { SHORTEST_PAUSE } else { pause };
         let place = if board::is_absent(database) {
             Place::Absent
+        } else if board::take_dismissal(database) {
+            // It did not fail: somebody wanted the database for himself.
+            Place::Waiting { until: Instant::now(), pause: SHORTEST_PAUSE }
         } else {
             Place::Waiting { until: Instant::now() + pause, pause: (pause * 2).min(LONGEST_PAUSE) }
         };
         places.insert(database, place);
     }
-    if announced {
+    // Only now that no worker runs: the one that just left may have looked before the extension was there.
+    if board::take_announcement(database) {
         places.insert(database, Place::Waiting { until: Instant::now(), pause: SHORTEST_PAUSE });
     }
     let pause = match places.get(&database) {

@@ -15,6 +15,8 @@ use super::{board, latch, wake};
 
 /// How long a statement waits for the worker to go; then it fails as it would without us.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the worker may take to leave by itself before it is terminated, which the server logs.
+const COURTESY: Duration = Duration::from_secs(1);
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
@@ -57,11 +59,10 @@ unsafe extern "C-unwind" fn utility(
     // SAFETY: a planned statement has a utility statement here; the rest is handed on as it came.
     unsafe {
         let database = look_at((*statement).utilityStmt);
-        if database == pg_sys::InvalidOid {
-            hand_on(call);
-        } else {
-            alone(database, &call);
+        if database != pg_sys::InvalidOid {
+            send_away(database);
         }
+        hand_on(call);
     }
 }
 
@@ -102,34 +103,23 @@ unsafe extern "C-unwind" fn look_at(utility: *mut pg_sys::Node) -> pg_sys::Oid {
     }
 }
 
-/// Runs the statement while no worker is in its database.
+/// Has the worker leave the database and keeps others out of it until the transaction ends.
 #[pg_guard]
-unsafe extern "C-unwind" fn alone(database: pg_sys::Oid, call: &Call) {
-    let call = *call;
+unsafe extern "C-unwind" fn send_away(database: pg_sys::Oid) {
     board::hold(database);
-    PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        send_away(database);
-        // SAFETY: as in `utility`; here the guard is needed, for the database is held.
-        unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| hand_on(call)) };
-    }))
-    .finally(move || {
-        board::release(database);
-        // Whether the database is still there, or a copy of it has come: the launcher looks.
-        wake::nudge(board::launcher());
-    })
-    .execute();
-}
-
-/// Waits until the worker has gone.
-fn send_away(database: pg_sys::Oid) {
+    wake::release_at_end();
     let asked = Instant::now();
     loop {
         let worker = board::worker(database);
         if worker == 0 || asked.elapsed() > PATIENCE {
             return;
         }
-        // SAFETY: our own worker, which ends on this signal at its next interruptible point.
-        unsafe { libc::kill(worker, libc::SIGTERM) };
+        if asked.elapsed() < COURTESY {
+            wake::nudge(worker);
+        } else {
+            // SAFETY: our own worker, which ends on this signal at its next interruptible point.
+            unsafe { libc::kill(worker, libc::SIGTERM) };
+        }
         latch::wait_for(None, Some(Duration::from_millis(20)));
     }
 }

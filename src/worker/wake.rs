@@ -10,6 +10,7 @@ use super::{board, is_preloaded};
 thread_local! {
     static WAKE_WORKER: Cell<bool> = const { Cell::new(false) };
     static ANNOUNCE: Cell<bool> = const { Cell::new(false) };
+    static RELEASE: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -22,6 +23,13 @@ pub fn worker_at_commit() {
 /// The launcher learns that this database has the extension when the transaction has committed.
 pub fn launcher_at_commit() {
     ANNOUNCE.set(true);
+    register();
+}
+
+/// What this session holds is given back, and the launcher looks, when the transaction has ended, whichever way: before
+/// that a database that is dropped, renamed or copied still looks as it did.
+pub fn release_at_end() {
+    RELEASE.set(true);
     register();
 }
 
@@ -39,6 +47,10 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
         return;
     }
     let (wake_worker, announce) = (WAKE_WORKER.take(), ANNOUNCE.take());
+    if RELEASE.take() {
+        board::release_all();
+        nudge(board::launcher());
+    }
     if event != XACT_EVENT_COMMIT {
         return;
     }

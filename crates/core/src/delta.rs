@@ -217,7 +217,11 @@ fn hint_for_item(field: &str) -> &'static str {
     match field.split(['.', '[']).next().unwrap_or_default() {
         _ if field.ends_with("timeZone") => "Use an IANA time zone name such as \"Europe/Vienna\".",
         "item" | "id" => "Pass the event resources unchanged; each is an object with the provider's \"id\".",
-        "start" | "end" | "originalStartTime" => {
+        "originalStartTime" => {
+            "Give \"originalStartTime\": the start that the occurrence had by its series' rule, as {\"dateTime\": ...} or \
+             {\"date\": ...}."
+        }
+        "start" | "end" => {
             "Give start and end as {\"dateTime\": \"2026-03-02T09:00:00+01:00\", \"timeZone\": \"Europe/Vienna\"} or \
              {\"date\": \"2026-03-02\"}, both of the same kind, the end not before the start."
         }

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 
 use crate::event::{Kind, OriginalStart, Span};
 use crate::interval::Interval;
-use crate::recurrence::{Definitions, FromThenOn, Length, Occurrence, Series, Start};
+use crate::recurrence::{Definitions, FromThenOn, Length, Occurrence, Problem, Series, Start};
 use crate::zone::{self, Zone};
 
 /// When an event takes place in the window, and what was wrong with it.
@@ -81,11 +81,25 @@ fn series(span: &Span, recurrence: &[String], surroundings: &Surroundings<'_>, w
             Expansion { intervals, problem: unknown_zone.or(warning) }
         }
         Err(problem) => {
-            let mut intervals = once(span, window, calendar_zone);
+            // What recurs too often to be expanded takes all its time, from its first occurrence on: to call what lies
+            // between free would be a guess.
+            let mut intervals = match &problem {
+                Problem::TooMuch { .. } => all_time_from(span, window, calendar_zone),
+                Problem::Unreadable { .. } => once(span, window, calendar_zone),
+            };
             add_edits(&mut intervals, from_then_on, window, calendar_zone);
             Expansion { intervals, problem: Some(problem.to_string()) }
         }
     }
+}
+
+/// From the first occurrence, or the window's start, to the window's end.
+fn all_time_from(span: &Span, window: Interval, calendar_zone: Tz) -> Vec<Interval> {
+    let first = match span {
+        Span::Timed { starts_at, .. } => *starts_at,
+        Span::AllDay { start, .. } => zone::midnight(*start, calendar_zone),
+    };
+    Interval::new(first.max(window.start()), window.end()).into_iter().collect()
 }
 
 /// What an edit itself says takes place, also where the series has no such occurrence.

@@ -54,7 +54,7 @@ use rule::Rule;
 use text::Piece;
 use walk::{Budget, Walk};
 
-/// More than this in one window is no calendar entry any more: every half hour, all year round.
+/// More than this in a window of thirteen months is no calendar entry any more: every half hour, all year round.
 pub const MOST_OCCURRENCES: usize = 20_000;
 
 /// More than any change of the clocks: zones have moved across the date line.
@@ -189,7 +189,7 @@ impl Series {
         window: Interval,
         gone: impl Fn(&Occurrence) -> bool,
     ) -> Result<Vec<Occurrence>, Problem> {
-        let mut budget = Budget::full();
+        let mut budget = Budget::for_window(window);
         let mut found: Vec<Occurrence> = self.extra.clone();
         found.extend(self.own());
         for rule in &self.rules {

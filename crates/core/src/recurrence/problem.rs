@@ -16,7 +16,7 @@ pub enum Problem {
 /// What a rule has too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
-    #[error("the rule yields more than {MOST_OCCURRENCES} occurrences in the window asked for")]
+    #[error("the rule yields more than {MOST_OCCURRENCES} occurrences in thirteen months")]
     Occurrences,
     #[error("the rule needs more steps to expand than are allowed; it recurs too often, or almost never")]
     Steps,

@@ -14,10 +14,16 @@ use super::days::{DayFilter, WeekYear, start_of_week};
 use super::problem::Excess;
 use super::rule::{Frequency, Rule};
 use super::times::{Times, pick};
+use crate::interval::Interval;
 
 /// Two to four milliseconds of work. A daily rule that must be counted since 1900 takes 46,000 steps, a leap day counted
 /// since 1600 takes 12,000; an HOURLY rule takes 18,000 for a year.
 const MOST_STEPS: u32 = 200_000;
+
+/// What the bounds are for: a year ahead, a month back, and some room.
+const SPAN_DAYS: i64 = 410;
+/// A window of more than forty years gets no more.
+const MOST_SPANS: u32 = 40;
 
 /// Recurrence ends with the last year that RFC 5545 can write.
 const LAST_YEAR: i32 = 9999;
@@ -32,6 +38,13 @@ pub(super) struct Budget {
 impl Budget {
     pub fn full() -> Self {
         Self { steps: MOST_STEPS, occurrences: MOST_OCCURRENCES }
+    }
+
+    /// In proportion to the window, so that a longer one refuses no rule that a year's would take.
+    pub fn for_window(window: Interval) -> Self {
+        let spans = (window.end() - window.start()).num_days() / SPAN_DAYS + 1;
+        let spans = u32::try_from(spans).unwrap_or(u32::MAX).min(MOST_SPANS);
+        Self { steps: MOST_STEPS * spans, occurrences: MOST_OCCURRENCES * spans as usize }
     }
 
     pub fn step(&mut self) -> Result<(), Excess> {

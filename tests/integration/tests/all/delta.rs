@@ -119,8 +119,25 @@ fn a_page_that_does_not_follow_is_a_conflict() {
 
     assert_eq!(fed.refused(&page(&[], Some("p3"), "p4")), "SC004");
     assert_eq!(fed.refused(&last_page(&[], "p1", "t9")), "SC004");
-    let of_another_round = envelope(ROOM, &[], json!({"expectedSyncToken": "t1", "nextSyncToken": "t2"}));
+    let of_another_round =
+        envelope(ROOM, &[], json!({"expectedSyncToken": "t1", "pageToken": "p2", "nextSyncToken": "t2"}));
     assert_eq!(fed.refused(&of_another_round), "SC004");
+}
+
+#[test]
+fn a_page_fetched_with_another_token_begins_another_round() {
+    let mut fed = Fed::new();
+    fed.list(&[]);
+    fed.apply(&envelope(
+        ROOM,
+        &[meeting("given up", 1, "08:00", "09:00")],
+        json!({"expectedSyncToken": "t1", "nextPageToken": "p2"}),
+    ));
+
+    // The provider calls the token expired: the application lists in full.
+    fed.apply(&envelope(ROOM, &[meeting("new", 2, "08:00", "09:00")], json!({"nextSyncToken": "t9"})));
+
+    assert_eq!(fed.busy(), ["+2 08:00 to 09:00"]);
 }
 
 #[test]

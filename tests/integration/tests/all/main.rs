@@ -5,6 +5,7 @@ mod delta;
 mod durability;
 mod explain;
 mod guest;
+mod limits;
 mod recorded;
 mod roles;
 mod sync;

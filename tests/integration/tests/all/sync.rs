@@ -147,7 +147,7 @@ fn an_unauthorized_answer_asks_for_a_credential_and_keeps_the_old_answers() {
     assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
     assert!(world.status("last_error").contains("401"), "{}", world.status("last_error"));
     let wait = world.text(
-        "SELECT (next_sync_at - now() BETWEEN '50 min' AND '80 min')::text FROM calsync.status WHERE calendar = $1",
+        "SELECT (next_sync_at - now() BETWEEN '44 min' AND '76 min')::text FROM calsync.status WHERE calendar = $1",
         ALICE,
     );
     assert_eq!(wait, "true", "tried again once an hour");
