@@ -138,7 +138,7 @@ fn bad_items_are_named_by_place_id_and_field_with_the_fix() {
         (
             item("x", json!({"recurringEventId": "m"})),
             "items[0] (id \"x\"): originalStartTime: it is missing, and the id does not name the time",
-            "start and end",
+            "the start that the occurrence had by its series' rule",
         ),
         (
             item("x", json!({"status": ""})),
