@@ -114,8 +114,8 @@ fn write(subscription: i64, from: Micros, to: Micros, fresh: &Pieces) -> Result<
     Spi::connect_mut(|client| {
         let delete = format!(
             "DELETE FROM calsync.busy AS b WHERE b.subscription_id = $1 AND b.ends_at > $2 AND b.ends_at <= $3 \
-                 AND NOT EXISTS (SELECT FROM {FRESH} WHERE fresh.starts_at = b.starts_at \
-                     AND fresh.ends_at = b.ends_at AND fresh.statuses = b.statuses)"
+                 AND (b.starts_at, b.ends_at, b.statuses) NOT IN ( \
+                     SELECT fresh.starts_at, fresh.ends_at, fresh.statuses FROM {FRESH})"
         );
         // $2 and $3 are not needed to insert; naming them keeps one list of arguments.
         let insert = format!(

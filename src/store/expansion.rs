@@ -240,14 +240,17 @@ const FRESH: &str = "unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5
      AS fresh (event_id, starts_at, ends_at, busy_status)";
 
 /// Makes these events' occurrences what was expanded, writing only what differs.
+///
+/// NOT IN, because Postgres hashes it whatever it thinks of the arrays' length; NOT EXISTS would be planned as a loop over
+/// all pairs. Nothing here is null.
 fn replace(subscription: &Subscription, ids: &[String], fresh: &Expanded, hull: &mut Hull) -> Result<(), Error> {
     Spi::connect_mut(|client| -> Result<(), Error> {
         let sql = format!(
             "WITH gone AS ( \
                  DELETE FROM calsync.occurrence AS o \
-                 WHERE o.subscription_id = $1 AND o.event_id = ANY ($6) AND NOT EXISTS ( \
-                     SELECT FROM {FRESH} WHERE fresh.event_id = o.event_id AND fresh.starts_at = o.starts_at \
-                         AND fresh.ends_at = o.ends_at AND fresh.busy_status = o.busy_status) \
+                 WHERE o.subscription_id = $1 AND o.event_id = ANY ($6) \
+                     AND (o.event_id, o.starts_at, o.ends_at, o.busy_status) NOT IN ( \
+                         SELECT fresh.event_id, fresh.starts_at, fresh.ends_at, fresh.busy_status FROM {FRESH}) \
                  RETURNING o.starts_at, o.ends_at) \
              SELECT min(starts_at), max(ends_at) FROM gone"
         );

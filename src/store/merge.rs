@@ -102,7 +102,7 @@ impl Merge {
         if full_sync {
             let seen: Vec<String> = puts.iter().map(|row| row.event_id.clone()).collect();
             self.sweep(
-                "NOT EXISTS (SELECT FROM unnest($2::text[]) AS seen (event_id) WHERE seen.event_id = e.event_id)",
+                "e.event_id NOT IN (SELECT seen.event_id FROM unnest($2::text[]) AS seen (event_id))",
                 seen.into(),
             )?;
         } else {

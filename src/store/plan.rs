@@ -36,7 +36,13 @@ impl ReadPlan {
                 // SAFETY: connected to SPI; a plan that is kept lives until the session ends, and Postgres plans it
                 // anew whenever what it refers to changes.
                 unsafe {
-                    let plan = pg_sys::SPI_prepare(self.sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
+                    // Generic: the range of the index is the same whatever is asked, and planning costs more than reading.
+                    let plan = pg_sys::SPI_prepare_cursor(
+                        self.sql.as_ptr(),
+                        types.len() as i32,
+                        types.as_mut_ptr(),
+                        pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+                    );
                     if plan.is_null() {
                         return Err(Error::Internal("a statement could not be planned".to_owned()));
                     }
