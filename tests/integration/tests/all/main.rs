@@ -8,5 +8,6 @@ mod guest;
 mod limits;
 mod recorded;
 mod roles;
+mod series;
 mod sync;
 mod worker;
