@@ -86,7 +86,7 @@ impl ProcedureTransactions {
 impl ProcedureTransactions {
     /// Waits for something, interruptibly, holding no snapshot; an ERROR meanwhile (a cancel, say) is handed back, and
     /// transactions can go on.
-    pub fn wait(&mut self, wait: impl FnOnce()) -> Result<(), CaughtError> {
+    pub fn wait(&mut self, wait: impl FnOnce()) -> Result<(), Box<CaughtError>> {
         // SAFETY: as in `run` below, without a snapshot.
         unsafe {
             let context = pg_sys::CurrentMemoryContext;
@@ -98,7 +98,7 @@ impl ProcedureTransactions {
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(())
             }))
-            .catch_others(Err)
+            .catch_others(|caught| Err(Box::new(caught)))
             .execute();
             if outcome.is_err() {
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();

@@ -2,9 +2,8 @@
 //!
 //! After each delta here everything derived is checked against what is stored: see `check_derived`.
 
-use calsync_integration::items::{at, cancelled, date, days_off, meeting, spanning};
-use calsync_integration::{Fed, ROOM, envelope};
-use serde_json::json;
+use calsync_integration::Fed;
+use calsync_integration::items::{at, cancelled, days_off, meeting, spanning};
 
 #[test]
 fn cancelled_override_arriving_before_its_master() {
