@@ -22,10 +22,10 @@ FROM calsync_coverage('{alice}');
 -- Each reason there can be for an answer to be refused.
 UPDATE calsync.subscription SET synced_at = now() - interval '61 min' WHERE calendar = 'bob';
 SELECT calendar, state, usable, reason FROM calsync_coverage('{bob}');
-UPDATE calsync.subscription SET state = 'gone' WHERE calendar = 'alice';
+UPDATE calsync.subscription SET state = 'gone', gone_at = now() WHERE calendar = 'alice';
 SELECT calendar, state, usable, reason FROM calsync_coverage('{alice}');
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(1, 2), '{alice}') $$);
-UPDATE calsync.subscription SET state = 'backoff', last_error = '503 backendError' WHERE calendar IN ('alice', 'new');
+UPDATE calsync.subscription SET state = 'backoff', gone_at = NULL, last_error = '503 backendError' WHERE calendar IN ('alice', 'new');
 SELECT calendar, state, usable, reason FROM calsync_coverage('{alice,new}');
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(1, 2), '{new}') $$);
 UPDATE calsync.subscription SET state = 'active', last_error = NULL, covered = tstzrange(now() - interval '2 days', now() - interval '1 day') WHERE calendar = 'alice';
