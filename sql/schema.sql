@@ -46,6 +46,7 @@ CREATE TABLE calsync.subscription (
     synced_at       timestamptz,
     full_synced_at  timestamptz,
     next_sync_at    timestamptz,
+    poll_interval   interval,
     failures        integer NOT NULL DEFAULT 0,
     failing_since   timestamptz,
     failing_as      text,
@@ -72,6 +73,8 @@ COMMENT ON COLUMN calsync.subscription.token_params IS
 COMMENT ON COLUMN calsync.subscription.covered IS 'The window in which calsync.occurrence is complete';
 COMMENT ON COLUMN calsync.subscription.synced_at IS 'The cache shows the calendar as it was at this time, or later';
 COMMENT ON COLUMN calsync.subscription.next_sync_at IS 'When the worker asks next; null: never';
+COMMENT ON COLUMN calsync.subscription.poll_interval IS
+    'How often it is polled: shorter where there was news, longer where there was none. Polls are spread by a quarter';
 COMMENT ON COLUMN calsync.subscription.failing_since IS 'Since when every try has failed in the way of failing_as';
 COMMENT ON COLUMN calsync.subscription.gone_at IS
     'Since when the provider no longer knows it; until a sync succeeds, answers are refused (SC003)';
@@ -155,13 +158,17 @@ CREATE TABLE calsync.credential (
     owner      name NOT NULL,
     secret     bytea,
     retry_at   timestamptz,
+    refused_at timestamptz,
     last_error text,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner, name)
 );
 COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it answers';
 COMMENT ON COLUMN calsync.credential.secret IS 'Sealed. In this version always null: only credentials without a secret';
-COMMENT ON COLUMN calsync.credential.retry_at IS 'Rate limited: no calendar of this credential is asked before';
+COMMENT ON COLUMN calsync.credential.retry_at IS
+    'Rate limited or refused: no calendar of this credential is asked for before';
+COMMENT ON COLUMN calsync.credential.refused_at IS
+    'Since when the provider does not accept it; one of its calendars is tried once an hour';
 
 CREATE TABLE calsync.channel (
     subscription_id bigint NOT NULL,

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use calsync_core::schedule::Polling;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// What a question about a window that the cache does not hold gets for an answer.
@@ -23,10 +24,12 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
+static MAX_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1200);
 static PUSH_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(6 * 3600);
 static FULL_SYNC_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
 static MAX_CONCURRENCY: GucSetting<i32> = GucSetting::<i32>::new(16);
 static REQUESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(600);
+static PROJECT_REQUESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_RESPONSE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
@@ -84,10 +87,23 @@ fn define_worker() {
         Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
-    seconds(c"calsync.poll_interval", c"How often a calendar is polled.", &POLL_INTERVAL, 1, 30 * DAY);
+    seconds(
+        c"calsync.poll_interval",
+        c"How often a calendar is polled in which something happens.",
+        &POLL_INTERVAL,
+        1,
+        30 * DAY,
+    );
+    seconds(
+        c"calsync.max_poll_interval",
+        c"How often a calendar is polled in which nothing happens. Less than calsync.poll_interval: as often as that.",
+        &MAX_POLL_INTERVAL,
+        1,
+        30 * DAY,
+    );
     seconds(
         c"calsync.push_poll_interval",
-        c"How often a calendar with a live push channel is polled. Not used in this version.",
+        c"How often a calendar with a live push channel is polled.",
         &PUSH_POLL_INTERVAL,
         1,
         30 * DAY,
@@ -112,8 +128,18 @@ fn define_worker() {
     GucRegistry::define_int_guc(
         c"calsync.requests_per_minute",
         c"Requests a minute for each credential, and for all calendars without one together.",
-        c"",
+        c"In any sliding minute, by all workers of the cluster; a tenth of it at once.",
         &REQUESTS_PER_MINUTE,
+        1,
+        1_000_000,
+        Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"calsync.project_requests_per_minute",
+        c"Requests a minute for all credentials together.",
+        c"In any sliding minute, by all workers of the cluster; a tenth of it at once.",
+        &PROJECT_REQUESTS_PER_MINUTE,
         1,
         1_000_000,
         Sighup,
@@ -206,11 +232,13 @@ fn seconds(
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub enabled: bool,
-    pub poll_interval: Duration,
+    pub polling: Polling,
+    pub push_poll_interval: Duration,
     /// None: never.
     pub full_sync_interval: Option<Duration>,
     pub max_concurrency: usize,
-    pub requests_per_minute: usize,
+    pub requests_per_minute: u32,
+    pub project_requests_per_minute: u32,
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
     /// In bytes.
@@ -233,10 +261,12 @@ impl Settings {
         let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().max(0) as u64);
         Settings {
             enabled: ENABLED.get(),
-            poll_interval: seconds(&POLL_INTERVAL),
+            polling: Polling { shortest: seconds(&POLL_INTERVAL), longest: seconds(&MAX_POLL_INTERVAL) },
+            push_poll_interval: seconds(&PUSH_POLL_INTERVAL),
             full_sync_interval: Some(seconds(&FULL_SYNC_INTERVAL)).filter(|interval| !interval.is_zero()),
             max_concurrency: MAX_CONCURRENCY.get().max(1) as usize,
-            requests_per_minute: REQUESTS_PER_MINUTE.get().max(1) as usize,
+            requests_per_minute: REQUESTS_PER_MINUTE.get().max(1) as u32,
+            project_requests_per_minute: PROJECT_REQUESTS_PER_MINUTE.get().max(1) as u32,
             connect_timeout: millis(&CONNECT_TIMEOUT),
             request_timeout: millis(&REQUEST_TIMEOUT),
             max_response_size: MAX_RESPONSE_SIZE.get().max(1) as u64 * 1024,

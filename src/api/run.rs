@@ -1,7 +1,5 @@
 //! `CALL calsync_run()`: the worker's work in the foreground.
 
-use std::time::Duration;
-
 use pgrx::prelude::*;
 
 use crate::engine::Engine;
@@ -9,11 +7,9 @@ use crate::engine::transactions::{ProcedureTransactions, Transactions};
 use crate::error::{Error, Report};
 use crate::settings::Settings;
 use crate::store::owner::refuse_if_read_only;
-use crate::store::{rounds, upkeep};
+use crate::store::{claims, upkeep};
 use crate::worker::latch;
 
-/// How often a round that waits for its credential's budget is looked at.
-const HELD_BACK: Duration = Duration::from_secs(1);
 /// Windows slid by one call, at most.
 const SLIDES: usize = 1000;
 
@@ -65,20 +61,22 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
     let mut engine = Engine::new(&settings).map_err(|error| Error::Internal(error.to_string()))?;
     // Claims of sessions that died, and of an earlier call of this one that was cut short.
     transactions
-        .run(&mut || rounds::release_claims_of_the_dead().and_then(|_| rounds::release_own_claims()))
+        .run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))
         .map_err(|failed| Error::Internal(failed.reason))?;
     let mut left = at_most;
     loop {
         let failed = |failed: crate::engine::transactions::UnitFailed| Error::Internal(failed.reason);
         left -= engine.claim(&mut transactions, &settings, left).map_err(failed)?;
-        if engine.is_idle() {
+        // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
+        let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
+        if engine.is_idle() && wait.is_none() {
             break;
         }
-        let timeout = if engine.holds_back() { HELD_BACK } else { settings.request_timeout };
+        let timeout = wait.unwrap_or(settings.request_timeout);
         if let Err(cancelled) = transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout))) {
             // Whoever syncs next shall not wait for leases to run out.
             drop(engine);
-            let _ = transactions.run(&mut rounds::release_own_claims);
+            let _ = transactions.run(&mut claims::release_own_claims);
             cancelled.rethrow();
         }
         engine.handle_answers(&mut transactions, &settings);

@@ -143,7 +143,16 @@ fn calsync_resume(calendar: Option<String>) {
 
 #[pg_extern(sql = false)]
 fn calsync_resync(calendar: Option<String>) {
-    change(c"calsync_resync()", calendar, subscription::resync).report();
+    let resync = || match calendar {
+        Some(_) => change(c"calsync_resync()", calendar, subscription::resync),
+        None => {
+            let role = caller();
+            as_writing_owner(c"calsync_resync()", || subscription::resync_all(role))?;
+            worker::wake::worker_at_commit();
+            Ok(())
+        }
+    };
+    resync().report();
 }
 
 /// Changes one calendar, then wakes the worker, which may have something to do, or to leave.

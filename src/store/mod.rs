@@ -5,6 +5,7 @@
 
 pub mod availability;
 pub mod busy;
+pub mod claims;
 pub mod credential;
 pub mod delta;
 pub mod expansion;

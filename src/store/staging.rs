@@ -16,6 +16,8 @@ use crate::error::Error;
 /// The round of an application that feeds pages through `calsync_apply_delta`.
 pub const APPLICATION_ROUND: i64 = 0;
 
+const TABLES: [&str; 2] = ["staged_event", "staged_round"];
+
 /// A round of which pages are staged.
 #[derive(Debug, Clone)]
 pub struct StagedRound {
@@ -107,21 +109,26 @@ fn staged(change: &RowChange) -> Result<Value, Error> {
 
 /// Forgets a round's pages.
 pub fn discard(subscription: i64, round: i64) -> Result<(), Error> {
-    delete(subscription, "round = $2", round)
-}
-
-/// Forgets every worker's round of a calendar but this one: what a worker that died left behind.
-pub fn discard_abandoned(subscription: i64, round: i64) -> Result<(), Error> {
-    delete(subscription, "round <> $2 AND round <> 0", round)
-}
-
-fn delete(subscription: i64, condition: &str, round: i64) -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        for table in ["staged_event", "staged_round"] {
+        for table in TABLES {
             client.update(
-                &format!("DELETE FROM calsync.{table} WHERE subscription_id = $1 AND {condition}"),
+                &format!("DELETE FROM calsync.{table} WHERE subscription_id = $1 AND round = $2"),
                 None,
                 &[subscription.into(), round.into()],
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Forgets the workers' rounds of calendars that have just been claimed: what came to nothing, its worker having died.
+pub fn discard_abandoned(subscriptions: Vec<i64>) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        for table in TABLES {
+            client.update(
+                &format!("DELETE FROM calsync.{table} WHERE subscription_id = ANY ($1) AND round <> {APPLICATION_ROUND}"),
+                None,
+                &[subscriptions.clone().into()],
             )?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Subscriptions: found by name for a role, made, forgotten, made due.
 
+use std::time::Duration;
+
 use calsync_core::options::Options;
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -32,6 +34,8 @@ pub struct Subscription {
     pub failing_since: Option<DateTime<Utc>>,
     pub failing_as: Option<String>,
     pub lease: i64,
+    /// The calendar's own, see [`calsync_core::schedule::Polling`]; None: not polled yet.
+    pub poll_interval: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +67,7 @@ impl Subscription {
     pub const COLUMNS: &str = "s.subscription_id, s.calendar, s.provider, s.remote_id, s.credential, \
          s.owner::text AS owner, s.time_zone, s.options, s.sync_token, s.token_params, \
          lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.full_synced_at, s.failures, \
-         s.failing_since, s.failing_as, s.lease";
+         s.failing_since, s.failing_as, s.lease, extract(epoch FROM s.poll_interval)::double precision AS poll_seconds";
 
     pub fn read(row: &SpiHeapTupleData) -> Result<Self, Error> {
         let text = |column: &str| -> Result<String, Error> { Ok(row.get_by_name(column)?.unwrap_or_default()) };
@@ -89,6 +93,9 @@ impl Subscription {
             failing_since: time_at("failing_since")?,
             failing_as: row.get_by_name("failing_as")?,
             lease: row.get_by_name("lease")?.unwrap_or_default(),
+            poll_interval: row
+                .get_by_name::<f64, _>("poll_seconds")?
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }
 
@@ -127,6 +134,31 @@ pub fn lock(id: i64) -> Result<Option<Subscription>, Error> {
     })
 }
 
+/// What came of trying to lock a subscription's row without waiting.
+#[derive(Debug)]
+pub enum TryLock {
+    Locked(Subscription),
+    /// Somebody else holds the lock.
+    HeldElsewhere,
+    Gone,
+}
+
+/// Locks the subscription's row unless somebody else holds it. For the worker, whom a forgotten transaction on one
+/// calendar must not keep from the others.
+pub fn try_lock(id: i64) -> Result<TryLock, Error> {
+    Spi::connect_mut(|client| {
+        let sql = format!(
+            "SELECT {} FROM calsync.subscription AS s WHERE s.subscription_id = $1 FOR UPDATE SKIP LOCKED",
+            Subscription::COLUMNS
+        );
+        if let Some(locked) = read_all(client.update(&sql, None, &[id.into()])?)?.pop() {
+            return Ok(TryLock::Locked(locked));
+        }
+        let there = "SELECT FROM calsync.subscription WHERE subscription_id = $1";
+        Ok(if client.select(there, None, &[id.into()])?.is_empty() { TryLock::Gone } else { TryLock::HeldElsewhere })
+    })
+}
+
 /// Every subscription of this name, whoever owns it.
 fn named(calendar: &str) -> Result<Vec<Subscription>, Error> {
     Spi::connect(|client| {
@@ -157,7 +189,7 @@ pub struct Wanted<'a> {
     /// None: as the provider says, until then UTC.
     pub time_zone: Option<&'a str>,
     pub options: Value,
-    pub max_staleness: Option<std::time::Duration>,
+    pub max_staleness: Option<Duration>,
 }
 
 /// Makes the subscription, or finds that `owner` already has just this one.
@@ -257,6 +289,18 @@ pub fn resync(id: i64) -> Result<(), Error> {
         "sync_token = NULL, token_params = NULL, lease = lease + 1, leased_until = NULL, \
          next_sync_at = CASE WHEN s.provider = 'none' OR s.state = 'paused' THEN NULL ELSE now() END",
     )
+}
+
+/// [`resync`], for all that `role` may see. In order of id, so that two such calls cannot lock each other out.
+pub fn resync_all(role: pg_sys::Oid) -> Result<(), Error> {
+    let mut ids = visible(role)?;
+    ids.sort_unstable();
+    for id in ids {
+        if lock(id)?.is_some() {
+            resync(id)?;
+        }
+    }
+    Ok(())
 }
 
 fn change(id: i64, assignments: &str) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use pgrx::prelude::*;
 
 use super::expansion;
-use super::subscription::lock;
+use super::subscription::{TryLock, try_lock};
 use super::time;
 use crate::error::Error;
 use crate::settings;
@@ -18,12 +18,12 @@ const HISTORY_BATCH: i64 = 10_000;
 /// them, and whether or not they are paused: their time goes on.
 pub fn to_slide(limit: usize) -> Result<Vec<i64>, Error> {
     let settings::Window { horizon, retention } = settings::window();
-    Spi::connect(|client| {
-        let table = client.select(
+    Spi::connect_mut(|client| {
+        let table = client.update(
             "SELECT subscription_id FROM calsync.subscription \
              WHERE NOT isempty(covered) AND (upper(covered) < now() + make_interval(secs => $1) \
                  OR lower(covered) > now() - make_interval(secs => $2)) \
-             ORDER BY upper(covered) LIMIT $3",
+             ORDER BY upper(covered) LIMIT $3 FOR UPDATE SKIP LOCKED",
             None,
             &[horizon.as_secs_f64().into(), retention.as_secs_f64().into(), (limit as i64).into()],
         )?;
@@ -33,9 +33,9 @@ pub fn to_slide(limit: usize) -> Result<Vec<i64>, Error> {
 
 /// Slides one calendar's window.
 pub fn slide(id: i64) -> Result<(), Error> {
-    match lock(id)? {
-        Some(mut subscription) => expansion::slide(&mut subscription),
-        None => Ok(()),
+    match try_lock(id)? {
+        TryLock::Locked(mut subscription) => expansion::slide(&mut subscription),
+        TryLock::HeldElsewhere | TryLock::Gone => Ok(()),
     }
 }
 

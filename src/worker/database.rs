@@ -11,7 +11,7 @@ use super::{behave_as_a_backend, board, latch, reload_if_asked};
 use crate::engine::Engine;
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::settings::{self, Settings};
-use crate::store::{rounds, upkeep};
+use crate::store::{claims, upkeep};
 
 /// The longest sleep: windows slide and history ends by the clock.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -123,7 +123,7 @@ impl Worker {
                 }
             }
             if !released {
-                released = self.transactions.run(&mut rounds::release_claims_of_the_dead).is_ok();
+                released = self.transactions.run(&mut claims::release_claims_of_the_dead).is_ok();
             }
             engine.handle_answers(&mut self.transactions, &settings);
             let claimed = engine.claim(&mut self.transactions, &settings, usize::MAX);
@@ -135,10 +135,11 @@ impl Worker {
                     PAUSE
                 }
                 Ok(_) if more_upkeep => Duration::ZERO,
-                Ok(_) => self.sleep_until_due(&mut engine, &settings),
+                Ok(_) => self.sleep_until_due(&engine, &settings),
             };
             // What is due and yet could not be claimed is locked, or its budget is spent: no reason to spin.
             let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
+            let sleep = engine.shortest_wait().map_or(sleep, |wait| wait.min(sleep));
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
     }
@@ -191,17 +192,14 @@ impl Worker {
         more
     }
 
-    fn sleep_until_due(&mut self, engine: &mut Engine, settings: &Settings) -> Duration {
+    fn sleep_until_due(&mut self, engine: &Engine, settings: &Settings) -> Duration {
         if !settings.enabled {
             return HEARTBEAT;
-        }
-        if engine.holds_back() {
-            return SHORTEST_PAUSE;
         }
         if !engine.has_room(settings) {
             return HEARTBEAT;
         }
-        match self.transactions.run(&mut rounds::next_due) {
+        match self.transactions.run(&mut claims::next_due) {
             Ok(Some(due)) => (due - Utc::now()).to_std().unwrap_or(Duration::ZERO).min(HEARTBEAT),
             Ok(None) => HEARTBEAT,
             Err(_) => PAUSE,

@@ -42,6 +42,7 @@ pub fn register() {
     }
     PRELOADED.store(true, Ordering::Relaxed);
     board::register();
+    crate::engine::budgets::register();
     leave::register();
     BackgroundWorkerBuilder::new("pg_calsync launcher")
         .set_type("pg_calsync launcher")
@@ -54,7 +55,8 @@ pub fn register() {
         .load();
 }
 
-fn is_preloaded() -> bool {
+/// Whether there is shared memory of ours.
+pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }
 

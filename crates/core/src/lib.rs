@@ -8,6 +8,7 @@
 //!                -> expansion, recurrence (when does it take place) -> interval (what is busy)
 //! ```
 
+pub mod budget;
 pub mod busy;
 pub mod delta;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod interval;
 pub mod merge;
 pub mod options;
 pub mod providers;
+pub mod ramp;
 pub mod recurrence;
 pub mod row;
 pub mod schedule;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod delta;
 mod durability;
+mod engine;
 mod explain;
 mod guest;
 mod limits;
