@@ -46,6 +46,7 @@ CREATE TABLE calsync.subscription (
     synced_at       timestamptz,
     full_synced_at  timestamptz,
     next_sync_at    timestamptz,
+    expedited       boolean NOT NULL DEFAULT false,
     poll_interval   interval,
     failures        integer NOT NULL DEFAULT 0,
     failing_since   timestamptz,
@@ -61,6 +62,7 @@ CREATE TABLE calsync.subscription (
 );
 CREATE INDEX subscription_calendar_idx ON calsync.subscription (calendar);
 CREATE INDEX subscription_due_idx ON calsync.subscription (next_sync_at) WHERE next_sync_at IS NOT NULL;
+CREATE INDEX subscription_expedited_idx ON calsync.subscription (next_sync_at) WHERE expedited;
 CREATE INDEX subscription_covered_idx ON calsync.subscription (upper(covered)) WHERE NOT isempty(covered);
 COMMENT ON TABLE calsync.subscription IS 'One calendar kept in the cache: provider, remote id, credential, sync state';
 COMMENT ON COLUMN calsync.subscription.calendar IS 'The name by which SQL knows it, unique per owner';
@@ -73,6 +75,8 @@ COMMENT ON COLUMN calsync.subscription.token_params IS
 COMMENT ON COLUMN calsync.subscription.covered IS 'The window in which calsync.occurrence is complete';
 COMMENT ON COLUMN calsync.subscription.synced_at IS 'The cache shows the calendar as it was at this time, or later';
 COMMENT ON COLUMN calsync.subscription.next_sync_at IS 'When the worker asks next; null: never';
+COMMENT ON COLUMN calsync.subscription.expedited IS
+    'Somebody waits for it (calsync_sync by name, a new subscription): goes before calendars that are merely due';
 COMMENT ON COLUMN calsync.subscription.poll_interval IS
     'How often it is polled: shorter where there was news, longer where there was none. Polls are spread by a quarter';
 COMMENT ON COLUMN calsync.subscription.failing_since IS 'Since when every try has failed in the way of failing_as';

@@ -106,13 +106,7 @@ impl Round {
         NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()) }
     }
 
-    fn stage(
-        mut self,
-        page: Page,
-        next: String,
-        transactions: &mut impl Transactions,
-        settings: &Settings,
-    ) -> Next {
+    fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
         let page = PageRows::from(page);
         let staged = transactions.run(&mut || {
             let page = page.of_round(self.expected.as_deref());
@@ -130,13 +124,7 @@ impl Round {
         }
     }
 
-    fn commit(
-        self,
-        page: Page,
-        successor: &str,
-        transactions: &mut impl Transactions,
-        settings: &Settings,
-    ) -> Next {
+    fn commit(self, page: Page, successor: &str, transactions: &mut impl Transactions, settings: &Settings) -> Next {
         let page = PageRows::from(page);
         let committed = transactions.run(&mut || {
             let page = page.of_round(self.expected.as_deref());
@@ -195,11 +183,7 @@ impl Round {
 }
 
 /// Ends the rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
-pub fn end_quiet(
-    read: &mut Vec<(Round, Answer, Reading)>,
-    transactions: &mut impl Transactions,
-    settings: &Settings,
-) {
+pub fn end_quiet(read: &mut Vec<(Round, Answer, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
     let quiet: Vec<Quiet> = read.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
     if quiet.is_empty() {
         return;

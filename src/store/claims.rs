@@ -45,7 +45,7 @@ pub enum Permit {
     Nobody,
 }
 
-/// Claims up to `limit` calendars that are due, oldest first, for the length of `lease`. `permit` is asked for each in
+/// Claims up to `limit` calendars that are due, those that somebody waits for first, then the oldest, for the length of `lease`. `permit` is asked for each in
 /// turn, given (owner, name) of its credential; those of `spent` credentials are passed over.
 ///
 /// Of a credential that was refused one calendar is claimed, when its time has come, and no other meanwhile.
@@ -57,9 +57,10 @@ pub fn claim(
 ) -> Result<Vec<Claim>, Error> {
     do_not_wait_for_the_disk();
     let mut claimed: Vec<Claim> = Vec::new();
+    let mut which = Which::Expedited;
     loop {
         let room = limit - claimed.len();
-        let due = due(room, &spent)?;
+        let due = due(which, room, &spent)?;
         let all_that_is_due = due.len() < room;
         let mut go: Vec<Claim> = Vec::new();
         let mut nobody = false;
@@ -85,16 +86,30 @@ pub fn claim(
         }
         take(&mut go, lease)?;
         claimed.append(&mut go);
-        if nobody || all_that_is_due || claimed.len() == limit {
-            return Ok(claimed);
+        match which {
+            _ if nobody || claimed.len() == limit => return Ok(claimed),
+            Which::Expedited if all_that_is_due => which = Which::All,
+            Which::All if all_that_is_due => return Ok(claimed),
+            Which::Expedited | Which::All => {}
         }
     }
 }
 
+/// Of the calendars that are due.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Expedited,
+    All,
+}
+
 /// Calendars that are due, their rows locked. Those that somebody else has locked are passed over.
-fn due(limit: usize, spent: &[Option<(String, String)>]) -> Result<Vec<Claim>, Error> {
+fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result<Vec<Claim>, Error> {
     let (owners, names): (Vec<String>, Vec<String>) = spent.iter().flatten().cloned().unzip();
     let none_is_spent = spent.contains(&None);
+    let expedited = match which {
+        Which::Expedited => "s.expedited",
+        Which::All => "true",
+    };
     Spi::connect_mut(|client| {
         let sql = format!(
             "SELECT {}, c.refused_at IS NOT NULL AS probes, \
@@ -102,7 +117,7 @@ fn due(limit: usize, spent: &[Option<(String, String)>]) -> Result<Vec<Claim>, E
                          AND ch.stopped_at IS NULL AND ch.expires_at > now()) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-             WHERE {IS_CLAIMABLE} AND s.next_sync_at <= clock_timestamp() \
+             WHERE {IS_CLAIMABLE} AND {expedited} AND s.next_sync_at <= clock_timestamp() \
                  AND NOT ($4 AND s.credential IS NULL) \
                  AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS spent (owner, name) \
                                  WHERE spent.owner = s.owner AND spent.name = s.credential) \
@@ -154,7 +169,7 @@ fn take(claims: &mut [Claim], lease: Duration) -> Result<(), Error> {
         client
             .update(
                 "UPDATE calsync.subscription SET lease = lease + 1, leased_by = pg_backend_pid(), \
-                     leased_at = now(), leased_until = now() + make_interval(secs => $2), \
+                     leased_at = now(), expedited = false, leased_until = now() + make_interval(secs => $2), \
                      next_sync_at = now() + make_interval(secs => $2) \
                  WHERE subscription_id = ANY ($1)",
                 None,

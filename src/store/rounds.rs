@@ -134,7 +134,9 @@ pub fn commit(
         let next = next_poll(counts.changed());
         set_poll_interval(id, next.interval)?;
         finish(id, next.at)?;
-        if claim.probes && let Some((owner, name)) = claim.credential() {
+        if claim.probes
+            && let Some((owner, name)) = claim.credential()
+        {
             credential::accepted(&owner, &name)?;
         }
         if progress.full_sync || counts.changed() {
@@ -241,7 +243,8 @@ pub fn lose_token(claim: &Subscription, because: TokenLoss, progress: Progress) 
     while_ours(claim, claim.sync_token.as_deref(), |_| {
         staging::discard(claim.id, claim.lease)?;
         Spi::connect_mut(|client| {
-            let sql = "UPDATE calsync.subscription SET sync_token = NULL, token_params = NULL WHERE subscription_id = $1";
+            let sql =
+                "UPDATE calsync.subscription SET sync_token = NULL, token_params = NULL WHERE subscription_id = $1";
             client.update(sql, None, &[claim.id.into()]).map(drop)
         })?;
         record(claim.id, progress, "token_lost", None, Some(&because.to_string()))

@@ -126,7 +126,9 @@ pub fn discard_abandoned(subscriptions: Vec<i64>) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         for table in TABLES {
             client.update(
-                &format!("DELETE FROM calsync.{table} WHERE subscription_id = ANY ($1) AND round <> {APPLICATION_ROUND}"),
+                &format!(
+                    "DELETE FROM calsync.{table} WHERE subscription_id = ANY ($1) AND round <> {APPLICATION_ROUND}"
+                ),
                 None,
                 &[subscriptions.clone().into()],
             )?;

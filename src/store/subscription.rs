@@ -197,9 +197,9 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     let inserted = Spi::connect_mut(|client| -> Result<Option<i64>, Error> {
         let table = client.update(
             "INSERT INTO calsync.subscription (calendar, provider, remote_id, credential, owner, time_zone, options, \
-                 max_staleness, state, next_sync_at) \
+                 max_staleness, state, next_sync_at, expedited) \
              VALUES ($1, $2, $3, $4, $5::name, coalesce($6, 'UTC'), $7, make_interval(secs => $8), 'pending', \
-                 CASE $2 WHEN 'none' THEN NULL ELSE now() END) \
+                 CASE $2 WHEN 'none' THEN NULL ELSE now() END, $2 <> 'none') \
              ON CONFLICT ON CONSTRAINT subscription_owner_calendar_key DO NOTHING RETURNING subscription_id",
             None,
             &[
@@ -311,7 +311,7 @@ fn change(id: i64, assignments: &str) -> Result<(), Error> {
     })
 }
 
-/// Makes these calendars due now, or, with None, all that `role` may see. Paused ones and those that the application
+/// Makes a calendar due now, before those that are merely due; or, with None, all that `role` may see. Paused ones and those that the application
 /// feeds stay as they are. Returns how many became due.
 pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error> {
     let ids: Vec<i64> = match calendar {
@@ -320,10 +320,10 @@ pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error>
     };
     Spi::connect_mut(|client| {
         let table = client.update(
-            "UPDATE calsync.subscription SET next_sync_at = now() \
+            "UPDATE calsync.subscription SET next_sync_at = now(), expedited = expedited OR $2 \
              WHERE subscription_id = ANY ($1) AND state <> 'paused' AND provider <> 'none' RETURNING subscription_id",
             None,
-            &[ids.into()],
+            &[ids.into(), calendar.is_some().into()],
         )?;
         Ok(i32::try_from(table.len()).unwrap_or(i32::MAX))
     })

@@ -106,8 +106,7 @@ impl Ledger {
     pub fn charge(&mut self, key: Key, allowed: Allowances, now: Micros) -> Result<(), Spent> {
         let account = account(&mut self.credentials[(key % PLACES as u64) as usize], key, now);
         let paid_until = if account.key == key { account.paid_until } else { now };
-        let credential =
-            allowed.credential.charge(paid_until, now).map_err(|until| Spent::Credential { until })?;
+        let credential = allowed.credential.charge(paid_until, now).map_err(|until| Spent::Credential { until })?;
         self.project = allowed.project.charge(self.project, now).map_err(|until| Spent::Project { until })?;
         *account = Account { key, paid_until: credential };
         Ok(())

@@ -68,7 +68,10 @@ fn replacing_a_refused_credential_brings_its_calendars_back() {
     in_state(&mut world, "needs_credential", 5);
     world.google.remove_fault(refusal);
 
-    world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}'); SELECT calsync_sync()").expect("new");
+    world
+        .sql
+        .batch_execute("SELECT calsync_add_credential('team', 'google', '{}'); SELECT calsync_sync()")
+        .expect("new");
 
     in_state(&mut world, "active", 5);
 }
@@ -164,6 +167,21 @@ fn one_credentials_flood_does_not_hold_up_the_others() {
     let state = "SELECT state::text FROM calsync.subscription WHERE calendar = $1";
     eventually("the other credential's calendar is synced", || world.text(state, "team@x") == "active");
     assert!(world.lists().len() < 10);
+}
+
+#[test]
+fn a_calendar_that_somebody_waits_for_goes_first() {
+    let mut world = team("calsync.max_concurrency = 1");
+    let silence = world.google.add_fault(Fault::latency(Duration::from_millis(300)).always());
+    world.sql.execute("SELECT calsync_sync()", &[]).expect("all are due");
+    eventually("one is under way", || world.lists().len() == 1);
+
+    world.sql.execute("SELECT calsync_sync('e@x')", &[]).expect("and one by name");
+    eventually("a second is asked for", || world.lists().len() == 2);
+
+    let second = world.google.log()[1].path.clone();
+    assert!(second.contains("e@x") || second.contains("e%40x"), "{second}");
+    world.google.remove_fault(silence);
 }
 
 /// Alice's, in minutes.
