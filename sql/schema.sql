@@ -221,15 +221,40 @@ COMMENT ON TABLE calsync.staged_round IS
     'A round of which pages have come and more are awaited. round: the worker''s lease, or 0 for calsync_apply_delta';
 
 CREATE TABLE calsync.staged_event (
-    subscription_id bigint NOT NULL,
-    round           bigint NOT NULL,
-    event_id        text COLLATE "C" NOT NULL,
-    change          jsonb NOT NULL,
+    subscription_id     bigint NOT NULL,
+    round               bigint NOT NULL,
+    event_id            text COLLATE "C" NOT NULL,
+    deleted             boolean NOT NULL,
+    kind                text,
+    status              text,
+    busy_status         calsync.busy_status,
+    starts_at           timestamptz,
+    ends_at             timestamptz,
+    start_date          date,
+    end_date            date,
+    time_zone           text,
+    recurrence          text[],
+    recurring_event_id  text COLLATE "C",
+    original_start      timestamptz,
+    original_start_date date,
+    ical_uid            text,
+    etag                text,
+    sequence            integer,
+    summary             text,
+    description         text,
+    location            text,
+    transparency        text,
+    visibility          text,
+    event_type          text,
+    response_status     text,
+    provider_updated_at timestamptz,
+    problem             text,
+    raw                 jsonb,
     PRIMARY KEY (subscription_id, round, event_id)
 );
 COMMENT ON TABLE calsync.staged_event IS
-    'Pages of a round that is not complete: an event as a row of calsync.event, or {"deleted": true}. Invisible to '
-    'readers until the last page comes';
+    'Pages of a round that is not complete: rows of calsync.event to be, invisible to readers until the last page comes. '
+    'deleted: the event is to go';
 
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription_subscription_id_seq', '');

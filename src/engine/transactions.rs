@@ -11,7 +11,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgTryBuilder, spi};
 
 use crate::error::Error;
-use crate::store::owner::as_owner;
+use crate::store::owner::as_writer;
 
 /// The unit left no trace.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct WorkerTransactions;
 
 impl Transactions for WorkerTransactions {
     fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
-        in_transaction(|| as_owner(&mut *work))
+        in_transaction(|| as_writer(&mut *work))
     }
 }
 
@@ -130,7 +130,7 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let outcome = caught(|| {
-                let value = as_owner(&mut *work)?;
+                let value = as_writer(&mut *work)?;
                 pg_sys::PopActiveSnapshot();
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(value)

@@ -8,7 +8,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use super::owner::may_see;
-use super::plan::ReadPlan;
+use super::plan::Plan;
 use super::time::{Micros, timestamp_of};
 use crate::error::Error;
 
@@ -33,19 +33,20 @@ pub struct Answerer {
     pub last_error: Option<String>,
 }
 
-thread_local! {
-    static NAMED: ReadPlan = const { ReadPlan::new(
-        c"SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
+static NAMED: Plan = Plan::reading(
+    "SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
                  s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
-          FROM calsync.subscription AS s WHERE s.calendar = ANY ($1)") };
-    static ALL: ReadPlan = const { ReadPlan::new(
-        c"SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
+          FROM calsync.subscription AS s WHERE s.calendar = ANY ($1)",
+);
+static ALL: Plan = Plan::reading(
+    "SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
                  s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
-          FROM calsync.subscription AS s ORDER BY s.calendar") };
-    // Pieces are disjoint, so those that end inside the window are one range of the index, and at most one more, the
-    // first that ends after it, can reach into it.
-    static PIECES: ReadPlan = const { ReadPlan::new(
-        c"SELECT c.position, b.starts_at, b.ends_at, b.statuses \
+          FROM calsync.subscription AS s ORDER BY s.calendar",
+);
+// Pieces are disjoint, so those that end inside the window are one range of the index, and at most one more, the
+// first that ends after it, can reach into it.
+static PIECES: Plan = Plan::reading(
+    "SELECT c.position, b.starts_at, b.ends_at, b.statuses \
           FROM unnest($1) WITH ORDINALITY AS c (subscription_id, position) CROSS JOIN LATERAL ( \
               SELECT p.starts_at, p.ends_at, p.statuses FROM calsync.busy AS p \
               WHERE p.subscription_id = c.subscription_id AND p.ends_at > $2 AND p.ends_at < $3 \
@@ -53,8 +54,8 @@ thread_local! {
               SELECT last.starts_at, last.ends_at, last.statuses FROM ( \
                   SELECT p.starts_at, p.ends_at, p.statuses FROM calsync.busy AS p \
                   WHERE p.subscription_id = c.subscription_id AND p.ends_at >= $3 ORDER BY p.ends_at LIMIT 1) AS last \
-              WHERE last.starts_at < $3) AS b") };
-}
+              WHERE last.starts_at < $3) AS b",
+);
 
 fn read_answerer(row: &super::plan::Row) -> Result<Answerer, Error> {
     let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
@@ -90,7 +91,7 @@ pub fn find(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Option<A
 /// The same, with all that each name could mean.
 pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
     let mut found: HashMap<String, Vec<Answerer>> = HashMap::with_capacity(names.len());
-    for answerer in NAMED.with(|plan| plan.each(&[names.to_vec().into()], read_answerer))? {
+    for answerer in NAMED.each(&[names.to_vec().into()], read_answerer)? {
         if may_see(role, &answerer.owner) {
             found.entry(answerer.calendar.clone()).or_default().push(answerer);
         }
@@ -102,7 +103,7 @@ pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<
 
 /// Every calendar that `role` may see, by name.
 pub fn all(role: pg_sys::Oid) -> Result<Vec<Answerer>, Error> {
-    let mut found = ALL.with(|plan| plan.each(&[], read_answerer))?;
+    let mut found = ALL.each(&[], read_answerer)?;
     found.retain(|answerer| may_see(role, &answerer.owner));
     Ok(found)
 }
@@ -112,20 +113,18 @@ pub type Taken = (usize, MicroWindow);
 
 /// Time of these subscriptions with one of these statuses, clipped to the window.
 pub fn taken(ids: &[i64], window: MicroWindow, statuses: StatusSet) -> Result<Vec<Taken>, Error> {
-    let rows = PIECES.with(|plan| {
-        plan.each(
-            &[ids.to_vec().into(), timestamp_of(window.start())?.into(), timestamp_of(window.end())?.into()],
-            |row| {
-                let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
-                let piece = micros(2).zip(micros(3)).and_then(|(start, end)| Interval::new(start, end));
-                let position = row.get::<i64>(1).unwrap_or_default().max(1) as usize - 1;
-                let bits = StatusSet::from_bits(row.get::<i16>(4).unwrap_or_default());
-                Ok(piece
-                    .filter(|_| bits.meets(statuses))
-                    .and_then(|piece| piece.clip(window))
-                    .map(|piece| (position, piece)))
-            },
-        )
-    })?;
+    let rows = PIECES.each(
+        &[ids.to_vec().into(), timestamp_of(window.start())?.into(), timestamp_of(window.end())?.into()],
+        |row| {
+            let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
+            let piece = micros(2).zip(micros(3)).and_then(|(start, end)| Interval::new(start, end));
+            let position = row.get::<i64>(1).unwrap_or_default().max(1) as usize - 1;
+            let bits = StatusSet::from_bits(row.get::<i16>(4).unwrap_or_default());
+            Ok(piece
+                .filter(|_| bits.meets(statuses))
+                .and_then(|piece| piece.clip(window))
+                .map(|piece| (position, piece)))
+        },
+    )?;
     Ok(rows.into_iter().flatten().collect())
 }

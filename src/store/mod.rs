@@ -6,6 +6,7 @@
 pub mod availability;
 pub mod busy;
 pub mod claims;
+mod columns;
 pub mod credential;
 pub mod delta;
 pub mod expansion;
