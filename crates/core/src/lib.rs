@@ -18,6 +18,7 @@ pub mod merge;
 pub mod options;
 pub mod providers;
 pub mod recurrence;
+pub mod retention;
 pub mod row;
 pub mod schedule;
 pub mod sync;
