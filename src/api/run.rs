@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use pgrx::prelude::*;
 
-use crate::engine::Engine;
 use crate::engine::transactions::{ProcedureTransactions, Transactions};
+use crate::engine::{Engine, upkeep};
 use crate::error::{Error, Report};
 use crate::settings::Settings;
 use crate::store::owner::refuse_if_read_only;
-use crate::store::{rounds, upkeep};
+use crate::store::rounds;
 use crate::worker::latch;
 
 /// How often a round that waits for its credential's budget is looked at.
 const HELD_BACK: Duration = Duration::from_secs(1);
-/// Windows slid by one call, at most.
-const SLIDES: usize = 1000;
+/// Calendars slid, or cleaned, by one call, at most.
+const AT_ONCE: usize = 1000;
 
 #[pg_extern(sql = false)]
 fn calsync_run(max_calendars: Option<i32>, fcinfo: pg_sys::FunctionCallInfo) {
@@ -83,16 +83,5 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
         }
         engine.handle_answers(&mut transactions, &settings);
     }
-    slide_windows(&mut transactions)
-}
-
-fn slide_windows(transactions: &mut impl Transactions) -> Result<(), Error> {
-    let to_slide =
-        transactions.run(&mut || upkeep::to_slide(SLIDES)).map_err(|failed| Error::Internal(failed.reason))?;
-    for id in to_slide {
-        if let Err(failed) = transactions.run(&mut || upkeep::slide(id)) {
-            pgrx::warning!("the window of subscription {id} could not be slid: {}", failed.reason);
-        }
-    }
-    Ok(())
+    upkeep::run(&mut transactions, AT_ONCE).map(drop).map_err(|failed| Error::Internal(failed.reason))
 }

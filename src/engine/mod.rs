@@ -12,6 +12,7 @@
 pub mod http;
 mod round;
 pub mod transactions;
+pub mod upkeep;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -70,10 +70,30 @@ fn edge(subscription: i64, at: Micros, sql: &str) -> Result<Micros, Error> {
 
 /// The pieces that the occurrences starting in the window make, column by column.
 #[derive(Default)]
-struct Pieces {
-    starts: Vec<TimestampWithTimeZone>,
-    ends: Vec<TimestampWithTimeZone>,
-    statuses: Vec<i16>,
+pub(super) struct Pieces {
+    pub starts: Vec<TimestampWithTimeZone>,
+    pub ends: Vec<TimestampWithTimeZone>,
+    pub statuses: Vec<i16>,
+}
+
+/// The whole of a calendar's time: the pieces that its occurrences make, and the hull of those and of what is stored.
+pub(super) fn fresh(subscription: i64) -> Result<(Pieces, Micros, Micros), Error> {
+    let hull = Spi::connect(|client| -> Result<Hull, Error> {
+        let mut hull = Hull::default();
+        for table in ["occurrence", "busy"] {
+            let sql = format!("SELECT min(starts_at), max(ends_at) FROM calsync.{table} WHERE subscription_id = $1");
+            hull.extend(client.select(&sql, None, &[subscription.into()])?)?;
+        }
+        Ok(hull)
+    })?;
+    let (from, to) = hull.0.unwrap_or_default();
+    Ok((pieces(subscription, from, to)?, from, to))
+}
+
+/// Makes all of `calsync.busy` anew, whatever it holds: what [`renew`] relies on is not relied upon.
+pub fn rebuild(subscription: i64) -> Result<(), Error> {
+    let (fresh, from, to) = fresh(subscription)?;
+    write(subscription, from, to, &fresh)
 }
 
 fn pieces(subscription: i64, from: Micros, to: Micros) -> Result<Pieces, Error> {

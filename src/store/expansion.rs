@@ -8,6 +8,7 @@ use calsync_core::busy::BusyStatus;
 use calsync_core::event::{OccurrenceOf, OriginalStart};
 use calsync_core::expansion::occurrences;
 use calsync_core::interval::Interval;
+use calsync_core::retention::series_is_over;
 use calsync_core::row::{self, RowKind, Times};
 use chrono::{DateTime, DurationRound, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::{Date, TimestampWithTimeZone};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::settings;
 
 /// Events handled by one statement: what bounds memory.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 /// The window is expanded this much further than the horizon asks for, so that it need not slide every minute.
 pub const MARGIN: TimeDelta = TimeDelta::days(7);
@@ -38,7 +39,7 @@ pub fn renew(subscription: &mut Subscription, touched: Touched) -> Result<(), Er
     let mut hull = Hull::default();
     let (window, everything) = match subscription.covered.and_then(|(from, to)| Interval::new(from, to)) {
         Some(covered) => (covered, touched.everything),
-        None => (wanted_window()?, true),
+        None => (wanted_window(subscription)?, true),
     };
     // What was touched may be gone, and then is not among all events: its occurrences must go, too.
     let mut ids = touched.events;
@@ -64,7 +65,7 @@ pub fn slide(subscription: &mut Subscription) -> Result<(), Error> {
     busy::renew(subscription.id, hull)
 }
 
-fn wanted_window() -> Result<Interval, Error> {
+fn wanted_window(subscription: &Subscription) -> Result<Interval, Error> {
     let now = time::now();
     let settings::Window { horizon, retention } = settings::window();
     let ahead = TimeDelta::from_std(horizon).unwrap_or(TimeDelta::days(365)) + MARGIN;
@@ -72,21 +73,26 @@ fn wanted_window() -> Result<Interval, Error> {
     // Whole hours, outwards: easier to read.
     let hour = TimeDelta::hours(1);
     let from = (now - back).duration_trunc(hour).unwrap_or(now - back);
+    // What ended before this may have been pruned: to cover it would be to lie.
+    let from = subscription.complete_from.map_or(from, |complete_from| from.max(complete_from));
     let to = (now + ahead).duration_trunc(hour).map_or(now + ahead, |to| to + hour);
     Interval::new(from, to).ok_or_else(|| Error::Internal("the window is empty".to_owned()))
 }
 
-/// Whether the window must be slid: it no longer reaches as far ahead, or back, as the settings say.
-pub fn must_slide(covered: Interval, now: DateTime<Utc>, window: settings::Window) -> bool {
-    covered.end() < now + window.horizon || covered.start() > now - window.retention
+/// Whether the window must be slid: it no longer reaches as far ahead, or back, as the settings say and as it can.
+fn must_slide(subscription: &Subscription, covered: Interval) -> bool {
+    let settings::Window { horizon, retention } = settings::window();
+    let now = time::now();
+    let earliest = subscription.complete_from.map_or(now - retention, |complete| complete.max(now - retention));
+    covered.end() < now + horizon || covered.start() > earliest
 }
 
 fn slide_into(subscription: &mut Subscription, hull: &mut Hull) -> Result<(), Error> {
     let Some(covered) = subscription.covered.and_then(|(from, to)| Interval::new(from, to)) else { return Ok(()) };
-    if !must_slide(covered, time::now(), settings::window()) {
+    if !must_slide(subscription, covered) {
         return Ok(());
     }
-    let wanted = wanted_window()?;
+    let wanted = wanted_window(subscription)?;
     let to = covered.end().max(wanted.end());
     for strip in
         [Interval::new(wanted.start(), covered.start()), Interval::new(covered.end(), to)].into_iter().flatten()
@@ -95,6 +101,7 @@ fn slide_into(subscription: &mut Subscription, hull: &mut Hull) -> Result<(), Er
     }
     trim(subscription.id, wanted.start(), hull)?;
     if let Some(window) = Interval::new(wanted.start(), to) {
+        expand_flagged(subscription, window, hull)?;
         set_covered(subscription, window)?;
     }
     Ok(())
@@ -124,7 +131,7 @@ struct Stored {
     vacated: Vec<OriginalStart>,
 }
 
-fn all_events(subscription: i64) -> Result<Vec<String>, Error> {
+pub(super) fn all_events(subscription: i64) -> Result<Vec<String>, Error> {
     Spi::connect(|client| {
         let table = client.select(
             "SELECT event_id FROM calsync.event WHERE subscription_id = $1 ORDER BY event_id",
@@ -211,11 +218,11 @@ fn date(row: &SpiHeapTupleData, column: &str) -> Result<Option<NaiveDate>, Error
 
 /// Occurrences of many events, column by column, as SQL takes them.
 #[derive(Default)]
-struct Expanded {
-    event_ids: Vec<String>,
-    starts: Vec<TimestampWithTimeZone>,
-    ends: Vec<TimestampWithTimeZone>,
-    statuses: Vec<String>,
+pub(super) struct Expanded {
+    pub event_ids: Vec<String>,
+    pub starts: Vec<TimestampWithTimeZone>,
+    pub ends: Vec<TimestampWithTimeZone>,
+    pub statuses: Vec<String>,
     /// (event, why its rule could not be expanded)
     problems: Vec<(String, String)>,
 }
@@ -236,7 +243,7 @@ fn expand(subscription: &Subscription, events: &[Stored], window: Interval) -> R
     Ok(expanded)
 }
 
-const FRESH: &str = "unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[]::calsync.busy_status[]) \
+pub(super) const FRESH: &str = "unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[]::calsync.busy_status[]) \
      AS fresh (event_id, starts_at, ends_at, busy_status)";
 
 /// Makes these events' occurrences what was expanded, writing only what differs.
@@ -324,6 +331,35 @@ fn extend(subscription: &Subscription, strip: Interval, hull: &mut Hull) -> Resu
         add(subscription, &expand(subscription, &events, strip)?, hull)?;
     }
     Ok(())
+}
+
+/// What recurs too often to be expanded takes all its time in the window, which a strip of the window cannot tell.
+fn expand_flagged(subscription: &Subscription, window: Interval, hull: &mut Hull) -> Result<(), Error> {
+    let flagged = "e.kind = $2 AND e.problem IS NOT NULL";
+    for event in load(subscription.id, flagged, "master".into())? {
+        let expanded = expand(subscription, std::slice::from_ref(&event), window)?;
+        replace(subscription, &[event.event_id], &expanded, hull)?;
+    }
+    Ok(())
+}
+
+/// The occurrences that these events should have in the covered window: the same that the writer would store.
+pub(super) fn fresh(subscription: &Subscription, ids: &[String]) -> Result<Expanded, Error> {
+    match subscription.covered.and_then(|(from, to)| Interval::new(from, to)) {
+        Some(covered) => {
+            let events = load(subscription.id, "e.event_id = ANY ($2)", ids.to_vec().into())?;
+            expand(subscription, &events, covered)
+        }
+        None => Ok(Expanded::default()),
+    }
+}
+
+/// Those of these masters that have no occurrence after `before`, whatever the window.
+pub(super) fn over(subscription: &Subscription, ids: &[String], before: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    let zone = subscription.zone()?;
+    let events = load(subscription.id, "e.event_id = ANY ($2)", ids.to_vec().into())?;
+    let over = events.into_iter().filter(|event| series_is_over(&event.kind, before, zone));
+    Ok(over.map(|event| event.event_id).collect())
 }
 
 /// Drops occurrences that ended before the window.

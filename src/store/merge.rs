@@ -11,7 +11,9 @@ use calsync_core::row::{EventRow, RowChange};
 use pgrx::prelude::*;
 use pgrx::{JsonB, spi::SpiTupleTable};
 
+use super::change::{self, Feed};
 use super::expansion::{self, Touched};
+use super::retention;
 use super::staging;
 use super::subscription::Subscription;
 use crate::error::Error;
@@ -53,8 +55,10 @@ impl Counts {
 /// Merges the rows of a round and everything that is derived from them. The token is moved by the caller, in the same
 /// transaction: see [`super::rounds`].
 pub fn merge(subscription: &mut Subscription, round: &Round) -> Result<Counts, Error> {
+    let former_zone = subscription.time_zone.clone();
     let zone_changed = adopt_zone(subscription, round.time_zone)?;
-    let mut merge = Merge { id: subscription.id, counts: Counts::default(), touched: Touched::default() };
+    let feed = Feed::begin(subscription, &former_zone, round.full_sync)?;
+    let mut merge = Merge { id: subscription.id, counts: Counts::default(), touched: Touched::default(), feed: &feed };
     match &round.source {
         Source::Page(changes) => merge.page(changes, round.full_sync)?,
         Source::Staged(number) => merge.staged(*number, round.full_sync)?,
@@ -62,8 +66,16 @@ pub fn merge(subscription: &mut Subscription, round: &Round) -> Result<Counts, E
     if zone_changed {
         merge.touched.everything = true;
     }
-    expansion::renew(subscription, merge.touched)?;
-    Ok(merge.counts)
+    let (counts, touched) = (merge.counts, merge.touched);
+    if round.full_sync {
+        retention::complete(subscription)?;
+    }
+    expansion::renew(subscription, touched)?;
+    feed.end(subscription.id)?;
+    if zone_changed || counts.changed() {
+        change::notify(subscription)?;
+    }
+    Ok(counts)
 }
 
 /// The provider's zone becomes the calendar's. An unknown one is left aside: the calendar keeps the zone it has.
@@ -83,13 +95,14 @@ fn adopt_zone(subscription: &mut Subscription, provider_zone: Option<&str>) -> R
     })
 }
 
-struct Merge {
+struct Merge<'a> {
     id: i64,
     counts: Counts,
     touched: Touched,
+    feed: &'a Feed,
 }
 
-impl Merge {
+impl Merge<'_> {
     fn page(&mut self, changes: &[RowChange], full_sync: bool) -> Result<(), Error> {
         let mut puts: Vec<&EventRow> = Vec::with_capacity(changes.len());
         let mut deletes: Vec<String> = Vec::new();
@@ -141,8 +154,11 @@ impl Merge {
     /// A full sync saw everything that there is: whatever else is here is gone.
     fn sweep(&mut self, unseen: &str, argument: pgrx::datum::DatumWithOid) -> Result<(), Error> {
         let sql = format!(
-            "DELETE FROM calsync.event AS e WHERE e.subscription_id = $1 AND {unseen} \
-             RETURNING e.event_id, e.recurring_event_id"
+            "WITH written AS ( \
+                 DELETE FROM calsync.event AS e WHERE e.subscription_id = $1 AND {unseen} \
+                 RETURNING e.event_id, e.recurring_event_id) {} \
+             TABLE written",
+            self.feed.removed()
         );
         Spi::connect_mut(|client| {
             let table = client.update(&sql, None, &[self.id.into(), argument])?;
@@ -153,31 +169,23 @@ impl Merge {
     /// A deleted series takes its exceptions with it; a deleted exception leaves a tombstone, or its slot would be
     /// busy again.
     fn delete(&mut self, ids: &[String]) -> Result<(), Error> {
-        Spi::connect_mut(|client| {
-            let table = client.update(
-                "UPDATE calsync.event SET kind = 'tombstone', status = 'cancelled', busy_status = 'free', \
-                     starts_at = NULL, ends_at = NULL, start_date = NULL, end_date = NULL, time_zone = NULL \
-                 WHERE subscription_id = $1 AND event_id = ANY ($2) AND kind = 'exception' \
-                 RETURNING event_id, recurring_event_id",
-                None,
-                &[self.id.into(), ids.to_vec().into()],
-            )?;
-            self.count_deleted(table)?;
-            let table = client.update(
-                "DELETE FROM calsync.event WHERE subscription_id = $1 AND kind <> 'tombstone' AND event_id = ANY ($2) \
-                 RETURNING event_id, recurring_event_id",
-                None,
-                &[self.id.into(), ids.to_vec().into()],
-            )?;
-            self.count_deleted(table)?;
-            let table = client.update(
-                "DELETE FROM calsync.event WHERE subscription_id = $1 AND recurring_event_id = ANY ($2) \
-                 RETURNING event_id, recurring_event_id",
-                None,
-                &[self.id.into(), ids.to_vec().into()],
-            )?;
-            self.count_deleted(table)
-        })
+        for deletion in [
+            "UPDATE calsync.event SET kind = 'tombstone', status = 'cancelled', busy_status = 'free', \
+                 starts_at = NULL, ends_at = NULL, start_date = NULL, end_date = NULL, time_zone = NULL \
+             WHERE subscription_id = $1 AND event_id = ANY ($2) AND kind = 'exception'",
+            "DELETE FROM calsync.event WHERE subscription_id = $1 AND kind <> 'tombstone' AND event_id = ANY ($2)",
+            "DELETE FROM calsync.event WHERE subscription_id = $1 AND recurring_event_id = ANY ($2)",
+        ] {
+            let sql = format!(
+                "WITH written AS ({deletion} RETURNING event_id, recurring_event_id) {} TABLE written",
+                self.feed.removed()
+            );
+            Spi::connect_mut(|client| {
+                let table = client.update(&sql, None, &[self.id.into(), ids.to_vec().into()])?;
+                self.count_deleted(table)
+            })?;
+        }
+        Ok(())
     }
 
     fn count_deleted(&mut self, table: SpiTupleTable) -> Result<(), Error> {
@@ -192,8 +200,9 @@ impl Merge {
     /// `rows`: an array of [`EventRow`]s as JSON, each id once.
     fn put(&mut self, rows: serde_json::Value, count: usize) -> Result<(), Error> {
         let mut written = 0;
+        let put = format!("{PUT}{}{WRITTEN}", self.feed.put());
         Spi::connect_mut(|client| -> Result<(), Error> {
-            let table = client.update(PUT, None, &[self.id.into(), JsonB(rows).into()])?;
+            let table = client.update(&put, None, &[self.id.into(), JsonB(rows).into()])?;
             for row in table {
                 written += 1;
                 if row.get::<bool>(2)?.unwrap_or_default() {
@@ -254,6 +263,8 @@ const PUT: &str = "
                excluded.transparency, excluded.visibility, excluded.event_type, excluded.response_status,
                excluded.provider_updated_at, excluded.problem, excluded.raw)
         RETURNING e.event_id, e.xmax = 0 AS inserted, e.recurring_event_id
-    )
+    )";
+
+const WRITTEN: &str = "
     SELECT w.event_id, w.inserted, w.recurring_event_id, f.recurring_event_id AS former
     FROM written AS w LEFT JOIN former AS f ON f.event_id = w.event_id";
