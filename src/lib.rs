@@ -27,7 +27,8 @@ use pgrx::prelude::*;
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/functions.sql", name = "functions", requires = ["schema"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["views"], finalize);
+extension_sql_file!("../sql/operations.sql", name = "operations", requires = ["views"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["operations"], finalize);
 
 /// A page of events is tens of thousands of small allocations, and glibc takes as long to give them back as a parser
 /// takes to make them. Only Rust's: Postgres keeps its memory contexts.

@@ -35,6 +35,7 @@ static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_RESPONSE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
 static HORIZON: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
+static CHANGE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
 static MAX_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(DAY);
 static ON_UNCOVERED: GucSetting<OnUncovered> = GucSetting::<OnUncovered>::new(OnUncovered::Error);
 static GOOGLE_API_URL: GucSetting<Option<CString>> =
@@ -198,6 +199,7 @@ fn define_network() {
 fn define_answers() {
     seconds(c"calsync.horizon", c"How far ahead of now occurrences are expanded.", &HORIZON, DAY, LONGEST_REACH);
     seconds(c"calsync.retention", c"How far back from now occurrences are kept.", &RETENTION, 0, LONGEST_REACH);
+    seconds(c"calsync.change_retention", c"How long the change feed is kept.", &CHANGE_RETENTION, 60, 3650 * DAY);
     GucRegistry::define_int_guc(
         c"calsync.max_staleness",
         c"How old a calendar's last sync may be before answers about it are refused (SC003).",
@@ -281,6 +283,14 @@ pub fn window() -> Window {
         horizon: Duration::from_secs(HORIZON.get().max(0) as u64),
         retention: Duration::from_secs(RETENTION.get().max(0) as u64),
     }
+}
+
+pub fn change_retention() -> Duration {
+    Duration::from_secs(CHANGE_RETENTION.get().max(0) as u64)
+}
+
+pub fn enabled() -> bool {
+    ENABLED.get()
 }
 
 /// In seconds.

@@ -4,9 +4,11 @@
 //! [`crate::error::Report::report`], the one place where an error becomes an SQLSTATE.
 
 mod availability;
+mod change;
 mod credential;
 mod delta;
 mod explain;
+mod integrity;
 mod operations;
 mod run;
 mod subscription;

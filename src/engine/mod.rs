@@ -16,6 +16,7 @@ pub mod budgets;
 pub mod http;
 mod round;
 pub mod transactions;
+pub mod upkeep;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -81,6 +81,68 @@ fn edge(run: &Plan, subscription: i64, at: Micros) -> Result<Micros, Error> {
     Ok(found.flatten().unwrap_or(at))
 }
 
+/// Makes all of a calendar's pieces anew, whatever there is: what [`renew`] relies on is not relied upon.
+pub fn rebuild(subscription: i64) -> Result<(), Error> {
+    let (from, to) = whole(subscription)?;
+    // Nothing that ends at `from` or before is there, but a piece may be that begins and ends in one moment.
+    let mut run = Run { subscription, written_to: from.saturating_sub(1), reaches_to: from, occurrences: Vec::new() };
+    let arguments = [subscription.into(), timestamp_of(from)?.into(), timestamp_of(to)?.into()];
+    in_batches(OCCURRENCES, &arguments, BATCH, |rows| rows.iter().try_for_each(|row| run.add(row)))?;
+    run.write(to)
+}
+
+/// The window that holds all of a calendar's occurrences and pieces.
+fn whole(subscription: i64) -> Result<(Micros, Micros), Error> {
+    let mut hull = Hull::default();
+    for table in [&ALL_OCCURRENCES, &ALL_PIECES] {
+        table.first(&[subscription.into()], |row| hull.extend(row))?;
+    }
+    Ok(hull.0.unwrap_or_default())
+}
+
+static ALL_OCCURRENCES: Plan =
+    Plan::writing("SELECT min(starts_at), max(ends_at) FROM calsync.occurrence WHERE subscription_id = $1");
+static ALL_PIECES: Plan =
+    Plan::writing("SELECT min(starts_at), max(ends_at) FROM calsync.busy WHERE subscription_id = $1");
+
+/// Pieces, column by column.
+#[derive(Default)]
+pub(super) struct Pieces {
+    pub starts: Vec<TimestampWithTimeZone>,
+    pub ends: Vec<TimestampWithTimeZone>,
+    pub statuses: Vec<i16>,
+}
+
+impl Pieces {
+    fn of(occurrences: Vec<(Interval<Micros>, BusyStatus)>) -> Result<Self, Error> {
+        let mut pieces = Pieces::default();
+        for segment in segments(occurrences) {
+            pieces.starts.push(timestamp_of(segment.interval.start())?);
+            pieces.ends.push(timestamp_of(segment.interval.end())?);
+            pieces.statuses.push(segment.statuses.bits());
+        }
+        Ok(pieces)
+    }
+}
+
+/// The pieces that all occurrences of a calendar make.
+pub(super) fn fresh(subscription: i64) -> Result<Pieces, Error> {
+    let (from, to) = whole(subscription)?;
+    let mut occurrences = Vec::new();
+    let arguments = [subscription.into(), timestamp_of(from)?.into(), timestamp_of(to)?.into()];
+    in_batches(OCCURRENCES, &arguments, BATCH, |rows| {
+        occurrences.extend(rows.iter().filter_map(occurrence));
+        Ok(())
+    })?;
+    Pieces::of(occurrences)
+}
+
+fn occurrence(row: &Row) -> Option<(Interval<Micros>, BusyStatus)> {
+    let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
+    let interval = micros(1).zip(micros(2)).and_then(|(start, end)| Interval::new(start, end));
+    interval.zip(row.get::<&str>(3).and_then(BusyStatus::from_label))
+}
+
 const OCCURRENCES: &str = "SELECT starts_at, ends_at, busy_status::text FROM calsync.occurrence \
      WHERE subscription_id = $1 AND starts_at >= $2 AND starts_at < $3 ORDER BY starts_at";
 
@@ -97,11 +159,7 @@ struct Run {
 
 impl Run {
     fn add(&mut self, row: &Row) -> Result<(), Error> {
-        let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
-        let interval = micros(1).zip(micros(2)).and_then(|(start, end)| Interval::new(start, end));
-        let Some((interval, status)) = interval.zip(row.get::<&str>(3).and_then(BusyStatus::from_label)) else {
-            return Ok(());
-        };
+        let Some((interval, status)) = occurrence(row) else { return Ok(()) };
         if self.occurrences.len() >= BATCH && interval.start() > self.reaches_to {
             self.write(self.reaches_to)?;
         }
@@ -112,12 +170,7 @@ impl Run {
 
     /// Replaces the pieces that end after what is written, up to `to`, writing only what differs.
     fn write(&mut self, to: Micros) -> Result<(), Error> {
-        let (mut starts, mut ends, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
-        for segment in segments(std::mem::take(&mut self.occurrences)) {
-            starts.push(timestamp_of(segment.interval.start())?);
-            ends.push(timestamp_of(segment.interval.end())?);
-            statuses.push(segment.statuses.bits());
-        }
+        let Pieces { starts, ends, statuses } = Pieces::of(std::mem::take(&mut self.occurrences))?;
         let arguments = [
             self.subscription.into(),
             starts.into(),

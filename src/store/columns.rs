@@ -41,7 +41,7 @@ macro_rules! given_rows {
     };
 }
 
-/// The columns of the row that an INSERT found to be there already, for its DO UPDATE.
+/// The columns that an INSERT could not insert, for its DO UPDATE.
 macro_rules! excluded_columns {
     () => {
         "excluded.event_id, excluded.kind, excluded.status, excluded.busy_status, excluded.starts_at, \
@@ -53,7 +53,19 @@ macro_rules! excluded_columns {
     };
 }
 
-pub(super) use {event_columns, excluded_columns, given_rows};
+/// The columns of the row that was in the way of an INSERT INTO … AS e.
+macro_rules! stored_columns {
+    () => {
+        "e.event_id, e.kind, e.status, e.busy_status, e.starts_at, \
+         e.ends_at, e.start_date, e.end_date, e.time_zone, e.recurrence, \
+         e.recurring_event_id, e.original_start, e.original_start_date, e.ical_uid, \
+         e.etag, e.sequence, e.summary, e.description, e.location, \
+         e.transparency, e.visibility, e.event_type, e.response_status, \
+         e.provider_updated_at, e.problem, e.raw"
+    };
+}
+
+pub(super) use {event_columns, excluded_columns, given_rows, stored_columns};
 
 /// The arguments $2 to $28, for these changes.
 pub fn arguments<'a>(changes: &[&'a RowChange]) -> Result<Vec<DatumWithOid<'a>>, Error> {

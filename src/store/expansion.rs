@@ -8,6 +8,7 @@ use calsync_core::busy::BusyStatus;
 use calsync_core::event::{OccurrenceOf, OriginalStart};
 use calsync_core::expansion::occurrences;
 use calsync_core::interval::Interval;
+use calsync_core::retention::series_is_over;
 use calsync_core::row::{self, RowKind, Times};
 use chrono::{DateTime, DurationRound, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::settings;
 
 /// Events handled by one statement: what bounds memory.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 /// The window is expanded this much further than the horizon asks for, so that it need not slide every minute.
 pub const MARGIN: TimeDelta = TimeDelta::days(7);
@@ -52,7 +53,7 @@ pub fn renew(subscription: &mut Subscription, touched: Touched) -> Result<(), Er
     let mut hull = Hull::default();
     let window = match subscription.covered.and_then(|(from, to)| Interval::new(from, to)) {
         Some(covered) => covered,
-        None => wanted_window()?,
+        None => wanted_window(subscription)?,
     };
     match touched {
         Touched::AllOfANewCalendar => {
@@ -99,7 +100,7 @@ pub fn slide(subscription: &mut Subscription) -> Result<(), Error> {
     busy::renew(subscription.id, hull)
 }
 
-fn wanted_window() -> Result<Interval, Error> {
+fn wanted_window(subscription: &Subscription) -> Result<Interval, Error> {
     let now = time::now();
     let settings::Window { horizon, retention } = settings::window();
     let ahead = TimeDelta::from_std(horizon).unwrap_or(TimeDelta::days(365)) + MARGIN;
@@ -107,21 +108,26 @@ fn wanted_window() -> Result<Interval, Error> {
     // Whole hours, outwards: easier to read.
     let hour = TimeDelta::hours(1);
     let from = (now - back).duration_trunc(hour).unwrap_or(now - back);
+    // What ended before this may have been pruned: to cover it would be to lie.
+    let from = subscription.complete_from.map_or(from, |complete_from| from.max(complete_from));
     let to = (now + ahead).duration_trunc(hour).map_or(now + ahead, |to| to + hour);
     Interval::new(from, to).ok_or_else(|| Error::Internal("the window is empty".to_owned()))
 }
 
-/// Whether the window must be slid: it no longer reaches as far ahead, or back, as the settings say.
-pub fn must_slide(covered: Interval, now: DateTime<Utc>, window: settings::Window) -> bool {
-    covered.end() < now + window.horizon || covered.start() > now - window.retention
+/// Whether the window must be slid: it no longer reaches as far ahead, or back, as the settings say and as it can.
+fn must_slide(subscription: &Subscription, covered: Interval) -> bool {
+    let settings::Window { horizon, retention } = settings::window();
+    let now = time::now();
+    let earliest = subscription.complete_from.map_or(now - retention, |complete| complete.max(now - retention));
+    covered.end() < now + horizon || covered.start() > earliest
 }
 
 fn slide_into(subscription: &mut Subscription, hull: &mut Hull) -> Result<(), Error> {
     let Some(covered) = subscription.covered.and_then(|(from, to)| Interval::new(from, to)) else { return Ok(()) };
-    if !must_slide(covered, time::now(), settings::window()) {
+    if !must_slide(subscription, covered) {
         return Ok(());
     }
-    let wanted = wanted_window()?;
+    let wanted = wanted_window(subscription)?;
     let to = covered.end().max(wanted.end());
     for strip in
         [Interval::new(wanted.start(), covered.start()), Interval::new(covered.end(), to)].into_iter().flatten()
@@ -130,6 +136,7 @@ fn slide_into(subscription: &mut Subscription, hull: &mut Hull) -> Result<(), Er
     }
     trim(subscription.id, wanted.start(), hull)?;
     if let Some(window) = Interval::new(wanted.start(), to) {
+        expand_flagged(subscription, window, hull)?;
         set_covered(subscription, window)?;
     }
     Ok(())
@@ -259,11 +266,11 @@ fn date(row: &Row, column: i32) -> Option<NaiveDate> {
 
 /// Occurrences of many events, column by column, as SQL takes them.
 #[derive(Default)]
-struct Expanded {
-    event_ids: Vec<String>,
-    starts: Vec<TimestampWithTimeZone>,
-    ends: Vec<TimestampWithTimeZone>,
-    statuses: Vec<&'static str>,
+pub(super) struct Expanded {
+    pub event_ids: Vec<String>,
+    pub starts: Vec<TimestampWithTimeZone>,
+    pub ends: Vec<TimestampWithTimeZone>,
+    pub statuses: Vec<&'static str>,
     /// The window that holds them all.
     reach: Hull,
     /// (event, why its rule could not be expanded)
@@ -294,6 +301,9 @@ macro_rules! fresh {
          AS fresh (event_id, starts_at, ends_at, busy_status)"
     };
 }
+
+/// What is expanded, given as the arguments $2 to $5, as rows to select from.
+pub(super) const FRESH_ROWS: &str = concat!("(SELECT * FROM ", fresh!(), ")");
 
 impl Expanded {
     fn arguments(&self, subscription: &Subscription) -> Vec<DatumWithOid<'_>> {
@@ -384,6 +394,36 @@ fn extend(subscription: &Subscription, strip: Interval, hull: &mut Hull) -> Resu
     each_event(subscription.id, NEAR, &arguments, |events| {
         add(subscription, &expand(subscription, events, strip)?, hull)
     })
+}
+
+const FLAGGED: &str = concat!(
+    "SELECT ",
+    stored_columns!(),
+    " FROM calsync.event AS e WHERE e.subscription_id = $1 AND e.problem IS NOT NULL AND e.kind = 'master'"
+);
+
+/// What recurs too often to be expanded takes all its time in the window, which a strip of the window cannot tell.
+fn expand_flagged(subscription: &Subscription, window: Interval, hull: &mut Hull) -> Result<(), Error> {
+    each_event(subscription.id, FLAGGED, &[subscription.id.into()], |events| {
+        let ids = events.iter().map(|event| event.event_id.clone()).collect();
+        replace(subscription, ids, &expand(subscription, events, window)?, hull)
+    })
+}
+
+/// The occurrences that these events should have in the covered window: the same that the writer would store.
+pub(super) fn fresh(subscription: &Subscription, ids: &[String]) -> Result<Expanded, Error> {
+    match subscription.covered.and_then(|(from, to)| Interval::new(from, to)) {
+        Some(covered) => expand(subscription, &load(subscription.id, ids.to_vec())?, covered),
+        None => Ok(Expanded::default()),
+    }
+}
+
+/// Those of these masters that have no occurrence after `before`, whatever the window.
+pub(super) fn over(subscription: &Subscription, ids: &[String], before: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    let zone = subscription.zone()?;
+    let events = load(subscription.id, ids.to_vec())?;
+    let over = events.into_iter().filter(|event| series_is_over(&event.kind, before, zone));
+    Ok(over.map(|event| event.event_id).collect())
 }
 
 static TRIM: Plan = Plan::writing(

@@ -10,14 +10,46 @@
 use std::collections::{BTreeSet, HashMap};
 
 use calsync_core::row::RowChange;
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use super::columns::{self, event_columns, event_id, excluded_columns, given_rows};
+use super::change::{self, Feed};
+use super::columns::{self, event_columns, event_id, excluded_columns, given_rows, stored_columns};
 use super::expansion::{self, Touched};
 use super::plan::{Plan, Row, in_batches};
+use super::retention;
 use super::staging;
 use super::subscription::Subscription;
 use crate::error::Error;
+
+macro_rules! insert {
+    () => {
+        concat!(
+            "INSERT INTO calsync.event AS e (subscription_id, ",
+            event_columns!(),
+            ") SELECT $1, ",
+            event_columns!(),
+            " FROM "
+        )
+    };
+}
+
+/// After INSERT INTO calsync.event AS e: updates, and returns, only what differs from before.
+macro_rules! on_conflict_update_what_differs {
+    () => {
+        concat!(
+            " ON CONFLICT (subscription_id, event_id) DO UPDATE SET (",
+            event_columns!(),
+            ") = ROW (",
+            excluded_columns!(),
+            ") WHERE ROW (",
+            stored_columns!(),
+            ") IS DISTINCT FROM ROW (",
+            excluded_columns!(),
+            ") RETURNING e.event_id, e.recurring_event_id, e.xmax = 0"
+        )
+    };
+}
 
 /// Rows handled by one statement: what bounds memory.
 const CHUNK: usize = 1000;
@@ -56,7 +88,9 @@ impl Counts {
 /// Merges the rows of a round and everything that is derived from them. The token is moved by the caller, in the same
 /// transaction: see [`super::rounds`].
 pub fn merge(subscription: &mut Subscription, round: &Round) -> Result<Counts, Error> {
+    let former_zone = subscription.time_zone.clone();
     let zone_changed = adopt_zone(subscription, round.time_zone)?;
+    let feed = Feed::begin(subscription, &former_zone, round.full_sync)?;
     let touched = match subscription.covered {
         None if IS_EMPTY.first(&[subscription.id.into()], |row| Ok(row.get(1)))?.flatten() == Some(true) => {
             Touched::AllOfANewCalendar
@@ -65,13 +99,21 @@ pub fn merge(subscription: &mut Subscription, round: &Round) -> Result<Counts, E
         Some(_) if zone_changed => Touched::AllAnd(BTreeSet::new()),
         Some(_) => Touched::Only(BTreeSet::new()),
     };
-    let mut merge = Merge { id: subscription.id, counts: Counts::default(), touched };
+    let mut merge = Merge { id: subscription.id, counts: Counts::default(), touched, feed: &feed };
     match &round.source {
         Source::Page(changes) => merge.page(changes, round.full_sync)?,
         Source::Staged(number) => merge.staged(*number, round.full_sync)?,
     }
-    expansion::renew(subscription, merge.touched)?;
-    Ok(merge.counts)
+    let (counts, touched) = (merge.counts, merge.touched);
+    if round.full_sync {
+        retention::complete(subscription)?;
+    }
+    expansion::renew(subscription, touched)?;
+    feed.end(subscription.id)?;
+    if zone_changed || counts.changed() {
+        change::notify(subscription)?;
+    }
+    Ok(counts)
 }
 
 /// Whether nothing is stored of a calendar's events.
@@ -98,19 +140,20 @@ fn adopt_zone(subscription: &mut Subscription, provider_zone: Option<&str>) -> R
     })
 }
 
-struct Merge {
+struct Merge<'a> {
     id: i64,
     counts: Counts,
     touched: Touched,
+    feed: &'a Feed,
 }
 
-impl Merge {
+impl Merge<'_> {
     fn page(&mut self, changes: &[RowChange], full_sync: bool) -> Result<(), Error> {
         let (puts, deletes): (Vec<&RowChange>, Vec<&RowChange>) =
             changes.iter().partition(|change| matches!(change, RowChange::Put(_)));
         if full_sync {
             let seen: Vec<&str> = puts.iter().map(|change| event_id(change)).collect();
-            self.written(SWEEP.each(&[self.id.into(), seen.into()], deleted)?);
+            self.remove(&SWEEP, &[self.id.into(), seen.into()])?;
         } else {
             for chunk in deletes.chunks(CHUNK) {
                 self.delete(chunk.iter().map(|change| event_id(change).to_owned()).collect())?;
@@ -122,13 +165,25 @@ impl Merge {
     fn put(&mut self, changes: &[&RowChange]) -> Result<(), Error> {
         let mut arguments = vec![self.id.into()];
         arguments.extend(columns::arguments(changes)?);
-        if matches!(self.touched, Touched::AllOfANewCalendar) {
+        if matches!(self.touched, Touched::AllOfANewCalendar) && !self.feed.is_on() {
             INSERT.run(&arguments)?;
             self.counts.inserted = add(self.counts.inserted, changes.len());
             return Ok(());
         }
         self.leave_former_masters(changes)?;
-        let written = PUT.each(&arguments, put)?;
+        let written = match self.feed.is_on() {
+            false => PUT.each(&arguments, put)?,
+            true => {
+                let mut written = Vec::new();
+                in_batches(&told(GIVEN, self.feed), &arguments, CHUNK, |rows| {
+                    for row in rows {
+                        written.push(put(row)?);
+                    }
+                    Ok(())
+                })?;
+                written
+            }
+        };
         self.counts.unchanged = add(self.counts.unchanged, changes.len() - written.len());
         self.written(written);
         Ok(())
@@ -168,14 +223,16 @@ impl Merge {
         let arguments = [self.id.into(), round.into()];
         former.into_iter().flatten().for_each(|master| self.touched.add(master));
         if full_sync {
-            in_batches(SWEEP_STAGED, &arguments, CHUNK, |rows| self.batch(rows, deleted).map(drop))?;
+            let sweep = if self.feed.is_on() { removing(SWEEP_STAGED, self.feed) } else { SWEEP_STAGED.to_owned() };
+            in_batches(&sweep, &arguments, CHUNK, |rows| self.batch(rows, deleted).map(drop))?;
         } else {
             in_batches(STAGED_DELETES, &arguments, CHUNK, |rows| {
                 self.delete(rows.iter().filter_map(|row| row.get(1)).collect())
             })?;
         }
         let mut written = 0;
-        in_batches(PUT_STAGED, &arguments, CHUNK, |rows| {
+        let staged = if self.feed.is_on() { told(STAGED, self.feed) } else { PUT_STAGED.to_owned() };
+        in_batches(&staged, &arguments, CHUNK, |rows| {
             written += self.batch(rows, put)?;
             Ok(())
         })?;
@@ -187,8 +244,17 @@ impl Merge {
     /// busy again.
     fn delete(&mut self, ids: Vec<String>) -> Result<(), Error> {
         for plan in [&DELETE_EXCEPTIONS, &DELETE_EVENTS, &DELETE_WITH_SERIES] {
-            self.written(plan.each(&[self.id.into(), ids.clone().into()], deleted)?);
+            self.remove(plan, &[self.id.into(), ids.clone().into()])?;
         }
+        Ok(())
+    }
+
+    fn remove(&mut self, plan: &Plan, arguments: &[DatumWithOid]) -> Result<(), Error> {
+        if self.feed.is_on() {
+            let sql = removing(plan.sql(), self.feed);
+            return in_batches(&sql, arguments, CHUNK, |rows| self.batch(rows, deleted).map(drop));
+        }
+        self.written(plan.each(arguments, deleted)?);
         Ok(())
     }
 
@@ -212,6 +278,21 @@ impl Merge {
             }
         }
     }
+}
+
+/// A statement that puts what `incoming` selects, with the change feed.
+fn told(incoming: &str, feed: &Feed) -> String {
+    format!(
+        "WITH incoming AS MATERIALIZED ({incoming}), written AS ({}incoming{}) {} TABLE written",
+        insert!(),
+        on_conflict_update_what_differs!(),
+        feed.put()
+    )
+}
+
+/// A statement that deletes, with the change feed.
+fn removing(deletion: &str, feed: &Feed) -> String {
+    format!("WITH written AS ({deletion}) {} TABLE written", feed.removed())
 }
 
 fn add(count: i32, more: usize) -> i32 {
@@ -242,31 +323,9 @@ fn put(row: &Row) -> Result<Written, Error> {
     Ok(Written { event_id: row.get(1).unwrap_or_default(), master: row.get(2), how })
 }
 
-/// After INSERT INTO calsync.event AS e: updates, and returns, only what differs from before.
-macro_rules! on_conflict_update_what_differs {
-    () => {
-        concat!(
-            " ON CONFLICT (subscription_id, event_id) DO UPDATE SET (",
-            event_columns!(),
-            ") = ROW (",
-            excluded_columns!(),
-            ") WHERE ROW (e.*) IS DISTINCT FROM ROW (excluded.*) \
-             RETURNING e.event_id, e.recurring_event_id, e.xmax = 0"
-        )
-    };
-}
+const GIVEN: &str = concat!("SELECT * FROM ", given_rows!());
 
-macro_rules! insert {
-    () => {
-        concat!(
-            "INSERT INTO calsync.event AS e (subscription_id, ",
-            event_columns!(),
-            ") SELECT $1, ",
-            event_columns!(),
-            " FROM "
-        )
-    };
-}
+const STAGED: &str = "SELECT * FROM calsync.staged_event WHERE subscription_id = $1 AND round = $2 AND NOT deleted";
 
 /// Where there are none yet, there is nothing to conflict with.
 static INSERT: Plan = Plan::writing(concat!(insert!(), given_rows!()));

@@ -5,15 +5,20 @@
 
 pub mod availability;
 pub mod busy;
+pub mod change;
 pub mod claims;
 mod columns;
 pub mod credential;
 pub mod delta;
 pub mod expansion;
 pub mod explain;
+pub mod health;
+pub mod integrity;
 pub mod merge;
 pub mod owner;
 pub mod plan;
+pub mod repair;
+pub mod retention;
 pub mod rounds;
 pub mod staging;
 pub mod subscription;

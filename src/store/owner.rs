@@ -121,6 +121,19 @@ pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
     }
 }
 
+/// Whether `role` may do what the owner of the tables may.
+pub fn may_do_everything(role: pg_sys::Oid) -> Result<bool, Error> {
+    let owner = table_owner()?;
+    // SAFETY: a catalog look-up.
+    Ok(unsafe { pg_sys::has_privs_of_role(role, owner) })
+}
+
+/// Whether this server follows another.
+pub fn is_standby() -> bool {
+    // SAFETY: reads a variable in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// The name of a role.
 pub fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: with noerr false an unknown oid raises; the result is a palloc'd C string.

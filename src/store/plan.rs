@@ -35,6 +35,10 @@ impl Plan {
         Plan { sql, read_only: false, plan: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
+    pub fn sql(&self) -> &'static str {
+        self.sql
+    }
+
     /// Runs it and hands each row to `read`. The types of the arguments must be the same at every call.
     pub fn each<T>(
         &self,

@@ -29,6 +29,8 @@ pub struct Subscription {
     pub token_params: Option<String>,
     /// None: nothing is covered.
     pub covered: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Before this the stored events are not complete; None: they are.
+    pub complete_from: Option<DateTime<Utc>>,
     pub full_synced_at: Option<DateTime<Utc>>,
     pub failures: u32,
     pub failing_since: Option<DateTime<Utc>>,
@@ -66,8 +68,8 @@ impl Subscription {
     /// The columns [`Subscription::read`] reads.
     pub const COLUMNS: &str = "s.subscription_id, s.calendar, s.provider, s.remote_id, s.credential, \
          s.owner::text AS owner, s.time_zone, s.options, s.sync_token, s.token_params, \
-         lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.full_synced_at, s.failures, \
-         s.failing_since, s.failing_as, s.lease, extract(epoch FROM s.poll_interval)::double precision AS poll_seconds";
+         lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.complete_from, s.full_synced_at, \
+         s.failures, s.failing_since, s.failing_as, s.lease, extract(epoch FROM s.poll_interval)::double precision AS poll_seconds";
 
     pub fn read(row: &SpiHeapTupleData) -> Result<Self, Error> {
         let text = |column: &str| -> Result<String, Error> { Ok(row.get_by_name(column)?.unwrap_or_default()) };
@@ -88,6 +90,7 @@ impl Subscription {
             sync_token: row.get_by_name("sync_token")?,
             token_params: row.get_by_name("token_params")?,
             covered: time_at("covered_from")?.zip(time_at("covered_to")?),
+            complete_from: time_at("complete_from")?,
             full_synced_at: time_at("full_synced_at")?,
             failures: row.get_by_name::<i32, _>("failures")?.unwrap_or_default().max(0) as u32,
             failing_since: time_at("failing_since")?,
@@ -250,12 +253,14 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     ))
 }
 
+/// Every table with rows that belong to a subscription.
+pub const TABLES: [&str; 8] =
+    ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "change"];
+
 /// Forgets a subscription and every row of it. Its row must be locked.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        for table in
-            ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "subscription"]
-        {
+        for table in TABLES.into_iter().chain(["subscription"]) {
             client.update(&format!("DELETE FROM calsync.{table} WHERE subscription_id = $1"), None, &[id.into()])?;
         }
         Ok(())

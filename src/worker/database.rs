@@ -8,10 +8,10 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::{behave_as_a_backend, board, latch, reload_if_asked};
-use crate::engine::Engine;
 use crate::engine::transactions::{Transactions, WorkerTransactions};
+use crate::engine::{Engine, upkeep};
 use crate::settings::{self, Settings};
-use crate::store::{claims, upkeep};
+use crate::store::claims;
 
 /// The longest sleep: windows slide and history ends by the clock.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -19,8 +19,8 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(5);
 /// The pause after looking for work in vain.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// Windows slid in one go, so that due calendars need not wait for all of them.
-const SLIDES: usize = 20;
+/// Calendars slid or cleaned in one go, so that those that are due need not wait for all of them.
+const AT_ONCE: usize = 20;
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -170,22 +170,15 @@ impl Worker {
         })
     }
 
-    /// Slides windows and ends history, at most once a heartbeat. Returns whether there is more to do at once.
+    /// Slides windows and removes what is past, at most once a heartbeat. Returns whether there is more to do at once.
     fn upkeep(&mut self) -> bool {
         if self.last_upkeep.is_some_and(|last| last.elapsed() < HEARTBEAT) {
             return false;
         }
-        let mut more = false;
-        if let Ok(to_slide) = self.transactions.run(&mut || upkeep::to_slide(SLIDES)) {
-            more = to_slide.len() == SLIDES;
-            for id in to_slide {
-                if let Err(failed) = self.transactions.run(&mut || upkeep::slide(id)) {
-                    pgrx::warning!("pg_calsync: the window of subscription {id} could not be slid: {}", failed.reason);
-                    more = false;
-                }
-            }
-        }
-        more |= self.transactions.run(&mut upkeep::forget_history).unwrap_or(false);
+        let more = upkeep::run(&mut self.transactions, AT_ONCE).unwrap_or_else(|failed| {
+            pgrx::warning!("pg_calsync: windows were not slid and nothing was cleaned: {}", failed.reason);
+            false
+        });
         if !more {
             self.last_upkeep = Some(Instant::now());
         }

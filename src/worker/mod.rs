@@ -104,3 +104,24 @@ fn reload_if_asked() -> bool {
         true
     }
 }
+
+/// Who would sync this database's calendars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    Worker,
+    /// The library is preloaded, and yet there is none.
+    NoWorker,
+    NotPreloaded,
+}
+
+pub fn running() -> Running {
+    if !is_preloaded() {
+        return Running::NotPreloaded;
+    }
+    // SAFETY: reads a variable of the backend, and looks a process up in the process array.
+    let lives = unsafe {
+        let worker = board::worker(pg_sys::MyDatabaseId);
+        worker != 0 && !pg_sys::BackendPidGetProc(worker).is_null()
+    };
+    if lives { Running::Worker } else { Running::NoWorker }
+}

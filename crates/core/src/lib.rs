@@ -20,6 +20,7 @@ pub mod options;
 pub mod providers;
 pub mod ramp;
 pub mod recurrence;
+pub mod retention;
 pub mod row;
 pub mod schedule;
 pub mod sync;

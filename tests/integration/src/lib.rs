@@ -9,5 +9,5 @@ mod world;
 
 pub use cluster::{Cluster, eventually};
 pub use dice::Dice;
-pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope};
+pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
 pub use world::{ALICE, World, sqlstate};
