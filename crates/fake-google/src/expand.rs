@@ -4,8 +4,8 @@
 //! zone (a gap moves forward, a fold takes the first). `UNTIL`, `EXDATE` and `RDATE` are read here, since the crate
 //! wants them in the type of DTSTART, and Google's masters hold `UNTIL=...Z` beside zoned starts.
 //!
-//! Not decided by RFC 5545 (3.8.5.3): a DTSTART that its RRULE would not produce. Here it is no occurrence, unless
-//! there are only RDATEs.
+//! A DTSTART that its RRULE would not produce is an occurrence all the same: it "defines the first instance in the
+//! recurrence set" (RFC 5545, 3.8.5.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -178,9 +178,7 @@ impl Series {
         };
         let mut all: BTreeMap<NaiveDateTime, Option<TimeDelta>> =
             iterate(&self.rules).into_iter().map(|local| (local, None)).collect();
-        if self.rules.is_empty() {
-            all.insert(self.start.local(), None);
-        }
+        all.insert(self.start.local(), None);
         all.extend(self.rdates.iter().filter(|(local, _)| last.is_none_or(|last| *local < last)).copied());
         for gone in iterate(&self.exrules) {
             all.remove(&gone);

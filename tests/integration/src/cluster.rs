@@ -131,9 +131,12 @@ impl Cluster {
     }
 
     pub fn connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
-        let mut config = Client::configure();
-        config.host_path(self.home.path()).user(role).dbname(database).application_name("test");
-        config.connect(NoTls)
+        connect(self.home.path(), role, database)
+    }
+
+    /// For threads that come and go while this one stops and starts the cluster.
+    pub fn connector(&self) -> Connector {
+        Connector { socket: self.home.path().to_owned() }
     }
 
     pub fn log(&self) -> String {
@@ -164,6 +167,24 @@ impl Cluster {
     fn log_path(&self) -> PathBuf {
         self.home.path().join("log")
     }
+}
+
+/// The way to a cluster, running or not.
+#[derive(Clone)]
+pub struct Connector {
+    socket: PathBuf,
+}
+
+impl Connector {
+    pub fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        connect(&self.socket, "postgres", database)
+    }
+}
+
+fn connect(socket: &Path, role: &str, database: &str) -> Result<Client, postgres::Error> {
+    let mut config = Client::configure();
+    config.host_path(socket).user(role).dbname(database).application_name("test");
+    config.connect(NoTls)
 }
 
 impl Drop for Cluster {
