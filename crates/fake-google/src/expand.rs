@@ -233,7 +233,12 @@ pub fn plain_times(calendar: &Calendar, master: &Resource, before: Option<DateTi
     let starts = series.starts(before, cap).into_iter();
     starts
         .filter(|(time, _)| before.is_none_or(|before| time.instant(calendar.zone) < before))
-        .filter(|(time, _)| !calendar.events.contains_key(&resources::instance_id(master_id, time)))
+        .filter(|(time, _)| {
+            // A series that was split off may have come to lie on occurrences of the one it was split from, which go by
+            // the same ids: an exception is of one of them.
+            let exception = calendar.events.get(&resources::instance_id(master_id, time));
+            exception.is_none_or(|exception| text(&exception.resource, "recurringEventId") != master_id)
+        })
         .map(|(time, length)| (time, length.unwrap_or(series.length)))
         .collect()
 }

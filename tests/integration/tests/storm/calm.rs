@@ -101,6 +101,16 @@ impl Sky {
         };
         wrong.extend(differing(&ours, &theirs, "here, not at Google"));
         wrong.extend(differing(&theirs, &ours, "at Google, not here"));
+        let suspects = ours.iter().filter(|interval| !theirs.contains(interval)).take(3).copied().collect::<Vec<_>>();
+        for (start, end) in suspects {
+            let reasons = self.sql().query(
+                "SELECT o.event_id || ' from ' || o.starts_at || ' to ' || o.ends_at || ' is ' || o.busy_status \
+                 FROM calsync.occurrence AS o JOIN calsync.subscription AS s USING (subscription_id) \
+                 WHERE s.calendar = $1 AND o.starts_at < $3 AND o.ends_at > $2 ORDER BY o.starts_at",
+                &[&kept.calendar, &start, &end],
+            );
+            wrong.extend(reasons.expect("occurrences").iter().map(|row| format!("    {}", row.get::<_, String>(0))));
+        }
         wrong
     }
 
@@ -154,12 +164,17 @@ impl Row {
     }
 }
 
-/// Rows that belong to nothing.
+/// Rows that belong to nothing. A poll may be under way again.
 fn left_over(sql: &mut Client) -> Vec<String> {
     let rows = sql.query(
-        "SELECT 'a staged page is left: ' || g::text FROM calsync.staged_round AS g \
-         UNION ALL SELECT 'a staged event is left: ' || g::text FROM calsync.staged_event AS g \
-         UNION ALL SELECT 'a lease is left: ' || s.calendar FROM calsync.subscription AS s WHERE leased_by IS NOT NULL \
+        "WITH under_way AS ( \
+             SELECT subscription_id, lease FROM calsync.subscription WHERE leased_until > clock_timestamp()) \
+         SELECT 'a staged page is left: ' || g::text FROM calsync.staged_round AS g \
+             WHERE (subscription_id, round) NOT IN (SELECT subscription_id, lease FROM under_way) \
+         UNION ALL SELECT 'a staged event is left: ' || g.event_id FROM calsync.staged_event AS g \
+             WHERE (subscription_id, round) NOT IN (SELECT subscription_id, lease FROM under_way) \
+         UNION ALL SELECT 'a lease is left: ' || s.calendar FROM calsync.subscription AS s \
+             WHERE leased_by IS NOT NULL AND subscription_id NOT IN (SELECT subscription_id FROM under_way) \
          UNION ALL SELECT 'it still fails: ' || s.calendar FROM calsync.subscription AS s \
              WHERE failures > 0 OR last_error IS NOT NULL \
          UNION ALL SELECT 'an event was not understood: ' || e.event_id || ': ' || e.problem \

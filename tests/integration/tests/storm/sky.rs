@@ -142,14 +142,18 @@ impl Sky {
         self.sql.as_mut().is_some_and(|sql| sql.batch_execute(statement).is_ok())
     }
 
-    /// Our own session, once the server is up again.
-    pub fn sql(&mut self) -> &mut Client {
+    /// The same until it comes through.
+    pub fn insist(&mut self, statement: &str) {
         let begun = Instant::now();
-        while !self.try_sql("SELECT") {
-            self.sql = None;
-            assert!(begun.elapsed() < Duration::from_secs(60), "seed {}: the server does not come back", self.seed);
+        while !self.try_sql(statement) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "seed {}: in vain: {statement}", self.seed);
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Our own session, once the server is up again.
+    pub fn sql(&mut self) -> &mut Client {
+        self.insist("SELECT");
         self.sql.as_mut().expect("connected")
     }
 

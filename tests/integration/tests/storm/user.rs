@@ -220,6 +220,10 @@ impl User {
         let Some((master, occurrence)) = self.choose_occurrence(google, remote)? else {
             return Ok("no series to split".to_owned());
         };
+        // Which half of a series keeps its RDATEs, nobody has written down.
+        if google.event(remote, &master)?["recurrence"].to_string().contains("RDATE") {
+            return Ok(format!("{master} has dates of its own and stays whole"));
+        }
         let start = &occurrence["start"];
         let at = text(start, "dateTime").or(text(start, "date")).unwrap_or_default().to_owned();
         let day = (first_day(&occurrence) - self.days.today).num_days().max(-24);

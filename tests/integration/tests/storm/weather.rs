@@ -270,9 +270,9 @@ impl Weather {
             let quirks = sky.google.quirks(remote).expect("a calendar's quirks");
             sky.google.set_quirks(remote, Quirks { omit_sync_tokens: 0, ..quirks }).expect("lawful quirks");
         }
-        for calendar in self.paused.drain(..) {
-            sky.sql().execute("SELECT calsync_resume($1)", &[&calendar]).expect("resumed");
-        }
+        // All, since a call of ours may have gone down with the server.
+        self.paused.clear();
+        sky.insist("SELECT calsync_resume(calendar) FROM calsync.status");
         for session in self.foreground.drain(..) {
             session.join().expect("a foreground run does not panic");
         }
