@@ -97,6 +97,11 @@ impl Cluster {
 
     /// Kills the postmaster as a power cut would; its children notice and end.
     pub fn kill(&mut self) {
+        // Stopped first, so that it has no child but these.
+        let postmaster = self.postmaster.as_ref().map_or(0, |postmaster| postmaster.id() as i32);
+        assert!(postmaster > 0, "the cluster runs");
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(postmaster, libc::SIGSTOP) };
         let children = self.children();
         self.end_with(libc::SIGKILL);
         eventually("the killed postmaster's children end", || children.iter().all(|child| !lives(*child)));
