@@ -7,6 +7,8 @@ set -uo pipefail
 cd "$ROOT"
 COPY=$ROOT/target/mutants/source
 LOGS=$ROOT/target/mutants/logs
+# Not the tree's: cargo tells the copy's packages from the tree's by nothing but the date of their files.
+TARGET=$ROOT/target/mutants/target
 MUTANT_PG=$STAGE/mutant-pg
 mkdir -p "$COPY" "$LOGS"
 make_pgrx_home
@@ -15,13 +17,22 @@ say "a copy of Postgres for the mutants"
 rm -rf "$MUTANT_PG" && cp -a "$STAGED_PG" "$MUTANT_PG"
 MUTANT_BIN=$MUTANT_PG/lib/postgresql/$PG_MAJOR/bin
 
-# The tests themselves are of the real tree; only what they test is planted.
-say "building the tests"
-cargo test --locked --quiet --package calsync-integration --no-run || die "the tests do not build"
+for file in tests/mutations/*.mutation; do
+    python3 scripts/plant.py "$ROOT" "$file" || die "a mutation cannot be planted" "Its old text must follow the source."
+done >/dev/null
 
-# The copy's own packages are built apart, all others are those of the tree's target directory.
+# The tests themselves are of the real tree; only what they test is planted. They are kept, lest somebody's editing here
+# while the mutants run be tested with them.
+say "building the tests"
+for suite in storm all; do
+    executable=$(cargo test --locked --package calsync-integration --test $suite --no-run 2>&1 \
+        | sed -n 's/^ *Executable .* (\(.*\))$/\1/p')
+    [ -n "$executable" ] || die "the tests do not build" "cargo test --package calsync-integration --no-run tells why."
+    cp "$executable" "$ROOT/target/mutants/test-$suite"
+done
+
 build() {
-    (cd "$COPY" && CARGO_TARGET_DIR=$ROOT/target PGRX_HOME=$ROOT/target/pgrx-home \
+    (cd "$COPY" && CARGO_TARGET_DIR=$TARGET PGRX_HOME=$ROOT/target/pgrx-home \
         PGRX_PG_CONFIG_PATH=$MUTANT_BIN/pg_config PATH=$TOOLS/bin:$PATH \
         cargo pgrx install --package pg_calsync --pg-config "$MUTANT_BIN/pg_config" --no-default-features \
         --features "pg$PG_MAJOR") >"$1" 2>&1
@@ -32,14 +43,9 @@ run_test() {
     case $suite in
     storm)
         STORM_FIRST=${filter%-*} STORM_SEEDS=$((${filter#*-} - ${filter%-*} + 1)) STORM_THREADS=2 \
-            PG_CALSYNC_PG_BIN=$MUTANT_BIN timeout 900 \
-            cargo test --locked --quiet --package calsync-integration --test storm ;;
-    core)
-        (cd "$COPY" && CARGO_TARGET_DIR=$ROOT/target cargo test --locked --quiet --package calsync-core \
-            --test "${filter%%::*}" -- "${filter#*::}") ;;
+            PG_CALSYNC_PG_BIN=$MUTANT_BIN timeout 900 "$ROOT/target/mutants/test-storm" ;;
     *)
-        PG_CALSYNC_PG_BIN=$MUTANT_BIN timeout 900 \
-            cargo test --locked --quiet --package calsync-integration --test "$suite" -- --test-threads=2 "$filter" ;;
+        PG_CALSYNC_PG_BIN=$MUTANT_BIN timeout 900 "$ROOT/target/mutants/test-$suite" "$filter" ;;
     esac
 }
 

@@ -1,7 +1,7 @@
 """Plants one bug: copies the tree's sources and replaces a text that must be there exactly once.
 
-Usage: plant.py TREE COPY FILE.mutation; prints the test that must fail. Files are written only where they differ, so that
-nothing is built twice.
+Usage: plant.py TREE [COPY] FILE.mutation; prints the test that must fail. Without COPY it only checks that the bug can be
+planted. Files are written only where they differ, so that nothing is built twice.
 """
 
 import pathlib
@@ -31,6 +31,8 @@ def plant(tree, copy, mutation):
     found = text.count(parts["old"])
     if found != 1:
         sys.exit(f"{mutation}: its old text is {found} times in {target}, not once")
+    if copy is None:
+        return
     tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=tree, check=True, text=True,
                              capture_output=True).stdout.split("\n")
     wanted = {name for name in tracked if name and not name.startswith("crates/core/fuzz") and (tree / name).is_file()}
@@ -48,4 +50,5 @@ def plant(tree, copy, mutation):
     print(parts["test"].strip())
 
 
-plant(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+tree, *copy, mutation = map(pathlib.Path, sys.argv[1:])
+plant(tree, copy[0] if copy else None, mutation)

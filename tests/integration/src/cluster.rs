@@ -97,14 +97,9 @@ impl Cluster {
 
     /// Kills the postmaster as a power cut would; its children notice and end.
     pub fn kill(&mut self) {
-        // Stopped first, so that it has no child but these.
-        let postmaster = self.postmaster.as_ref().map_or(0, |postmaster| postmaster.id() as i32);
-        assert!(postmaster > 0, "the cluster runs");
-        // SAFETY: a signal to a child that has not been waited for.
-        unsafe { libc::kill(postmaster, libc::SIGSTOP) };
-        let children = self.children();
+        let shared_memory = self.shared_memory();
         self.end_with(libc::SIGKILL);
-        eventually("the killed postmaster's children end", || children.iter().all(|child| !lives(*child)));
+        eventually("the killed postmaster's children end", || attached(&shared_memory) == 0);
         // What pg_ctl would check by hand: nobody uses the directory any more.
         let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
     }
@@ -120,10 +115,11 @@ impl Cluster {
         }
     }
 
-    fn children(&self) -> Vec<i32> {
-        let parent = self.postmaster.as_ref().map_or(0, |postmaster| postmaster.id() as i32);
-        let tasks = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        tasks.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    /// The id of the segment that each of the server's processes is attached to: the second word of the seventh line.
+    fn shared_memory(&self) -> String {
+        let lock = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("the cluster runs");
+        let segment = lock.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
+        segment.expect("the lock file names the shared memory").to_owned()
     }
 
     pub fn connect(&self, database: &str) -> Client {
@@ -218,10 +214,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A process that has ended but was not waited for by its parent counts as ended.
-fn lives(process: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+/// How many processes are attached to a segment of shared memory. A list of a process's children leaves some out while
+/// others come and go.
+fn attached(segment: &str) -> usize {
+    let segments = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let rows = segments.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let attached = rows.filter(|row| row.get(1) == Some(&segment)).filter_map(|row| row.get(6)?.parse::<usize>().ok());
+    attached.sum()
 }
 
 fn bin() -> PathBuf {

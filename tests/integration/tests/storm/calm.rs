@@ -66,7 +66,8 @@ impl Sky {
                 Err(error) if is_lost(&error) => {}
                 Err(error) => panic!("seed {}: {error:?}", self.seed),
                 Ok(open) if begun.elapsed() > PATIENCE => {
-                    let open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
+                    let mut open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
+                    open.extend(whereabouts(self.sql()));
                     self.complain("the cache does not catch up", &open);
                 }
                 Ok(_) => {}
@@ -189,4 +190,17 @@ fn left_over(sql: &mut Client) -> Vec<String> {
         &[],
     );
     rows.expect("the tables are readable").iter().map(|row| row.get(0)).collect()
+}
+
+/// Who does what, where nothing seems to be done.
+fn whereabouts(sql: &mut Client) -> Vec<String> {
+    let rows = sql.query(
+        "SELECT concat_ws(' ', now(), calendar, 'lease', lease, 'by', leased_by, 'until', leased_until, 'next', \
+             next_sync_at, 'synced', synced_at) FROM calsync.subscription \
+         UNION ALL SELECT concat_ws(' ', 'credential', name, retry_at, last_error) FROM calsync.credential \
+         UNION ALL SELECT concat_ws(' ', backend_type, pid, backend_start, state, wait_event_type, wait_event, query) \
+             FROM pg_stat_activity WHERE backend_type LIKE 'pg_calsync%' OR backend_type = 'client backend'",
+        &[],
+    );
+    rows.map_or_else(|error| vec![error.to_string()], |rows| rows.iter().map(|row| row.get(0)).collect())
 }

@@ -89,7 +89,7 @@ impl Readers {
             };
             std::thread::spawn(move || reader.read())
         };
-        Readers { threads: vec![reader(3), reader(17)], over }
+        Readers { threads: vec![reader(5), reader(40)], over }
     }
 
     /// Panics with what a reader has to complain of.
