@@ -50,27 +50,26 @@ impl Sky {
                 break row.get(0);
             }
         };
+        // A calendar is looked at until it has been synced once: polls go on, and may be under way whenever one looks.
+        let mut open: Vec<String> = self.kept.iter().map(|kept| kept.calendar.clone()).collect();
         let mut asked: Option<Instant> = None;
-        loop {
-            if asked.is_none_or(|asked| asked.elapsed() > Duration::from_millis(500)) {
-                self.try_sql("UPDATE calsync.credential SET retry_at = NULL; SELECT calsync_sync()");
+        while !open.is_empty() {
+            if asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(1)) {
+                self.try_sql("UPDATE calsync.credential SET retry_at = NULL");
+                for calendar in &open {
+                    self.try_sql(&format!("SELECT calsync_sync('{calendar}')"));
+                }
                 asked = Some(Instant::now());
             }
-            let open = self.sql().query(
-                "SELECT calendar || ' ' || state || coalesce(': ' || last_error, '') FROM calsync.subscription \
-                 WHERE state <> 'active' OR synced_at < $1 OR leased_until IS NOT NULL OR synced_at IS NULL",
-                &[&since],
-            );
-            match open {
-                Ok(open) if open.is_empty() => return,
+            if begun.elapsed() > PATIENCE {
+                open.extend(whereabouts(self.sql()));
+                self.complain("the cache does not catch up", &open);
+            }
+            let synced = "SELECT calendar FROM calsync.subscription WHERE state = 'active' AND synced_at >= $1";
+            match self.sql().query(synced, &[&since]) {
+                Ok(synced) => open.retain(|calendar| !synced.iter().any(|row| row.get::<_, &str>(0) == calendar)),
                 Err(error) if is_lost(&error) => {}
                 Err(error) => panic!("seed {}: {error:?}", self.seed),
-                Ok(open) if begun.elapsed() > PATIENCE => {
-                    let mut open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
-                    open.extend(whereabouts(self.sql()));
-                    self.complain("the cache does not catch up", &open);
-                }
-                Ok(_) => {}
             }
             std::thread::sleep(Duration::from_millis(10));
         }
