@@ -8,6 +8,7 @@ mod explain;
 mod fault_points;
 mod guest;
 mod limits;
+mod peers;
 mod recorded;
 mod roles;
 mod series;

@@ -47,11 +47,12 @@ pub struct Weather {
     /// Acts until the provider listens again.
     outage: usize,
     crashes: usize,
+    terminations: usize,
 }
 
 impl Weather {
     pub fn new(dice: Dice) -> Self {
-        Weather { dice, foreground: Vec::new(), paused: Vec::new(), outage: 0, crashes: 0 }
+        Weather { dice, foreground: Vec::new(), paused: Vec::new(), outage: 0, crashes: 0, terminations: 0 }
     }
 
     /// Perhaps something goes wrong now.
@@ -156,8 +157,8 @@ impl Weather {
             3 => {
                 let calendar = self.any_of(sky).calendar;
                 sky.try_sql(&format!(
-                    "UPDATE calsync.subscription SET sync_token = 'nonsense' WHERE calendar = '{calendar}' \
-                         AND sync_token IS NOT NULL"
+                    "UPDATE calsync.subscription SET sync_token = 'nonsense', lease = lease + 1, leased_until = NULL \
+                     WHERE calendar = '{calendar}' AND sync_token IS NOT NULL AND state <> 'paused'"
                 ));
                 sky.blew("a token spoilt");
             }
@@ -219,7 +220,12 @@ impl Weather {
         sky.blew("leases ran out");
     }
 
+    /// Not often: each time the launcher waits twice as long before it starts another.
     fn terminate(&mut self, sky: &mut Sky) {
+        self.terminations += 1;
+        if self.terminations > 2 {
+            return;
+        }
         let kind = self.dice.one_of(&["worker", "worker", "launcher"]);
         sky.try_sql(&format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_calsync {kind}'"
