@@ -1,5 +1,7 @@
 //! `CALL calsync_run()`: the worker's work in the foreground.
 
+use std::time::Duration;
+
 use pgrx::prelude::*;
 
 use crate::engine::Engine;
@@ -65,23 +67,35 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
         .map_err(|failed| Error::Internal(failed.reason))?;
     let mut left = at_most;
     loop {
-        let failed = |failed: crate::engine::transactions::UnitFailed| Error::Internal(failed.reason);
-        left -= engine.claim(&mut transactions, &settings, left).map_err(failed)?;
+        match engine.claim(&mut transactions, &settings, left) {
+            Ok(claimed) => left -= claimed,
+            // The wait below ends at once.
+            Err(failed) if failed.cancelled => {}
+            Err(failed) => {
+                give_back(engine, &mut transactions);
+                return Err(Error::Internal(failed.reason));
+            }
+        }
         // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
         let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
-        if engine.is_idle() && wait.is_none() {
-            break;
-        }
-        let timeout = wait.unwrap_or(settings.request_timeout);
+        let is_done = engine.is_idle() && wait.is_none();
+        let timeout = if is_done { Duration::ZERO } else { wait.unwrap_or(settings.request_timeout) };
         if let Err(cancelled) = transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout))) {
-            // Whoever syncs next shall not wait for leases to run out.
-            drop(engine);
-            let _ = transactions.run(&mut claims::release_own_claims);
+            give_back(engine, &mut transactions);
             cancelled.rethrow();
+        }
+        if is_done {
+            break;
         }
         engine.handle_answers(&mut transactions, &settings);
     }
     slide_windows(&mut transactions)
+}
+
+/// Whoever syncs next shall not wait for leases to run out.
+fn give_back(engine: Engine, transactions: &mut impl Transactions) {
+    drop(engine);
+    let _ = transactions.run(&mut claims::release_own_claims);
 }
 
 fn slide_windows(transactions: &mut impl Transactions) -> Result<(), Error> {

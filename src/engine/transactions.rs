@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::{PgTryBuilder, spi};
+use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
 use crate::store::owner::as_owner;
@@ -17,6 +17,8 @@ use crate::store::owner::as_owner;
 #[derive(Debug)]
 pub struct UnitFailed {
     pub reason: String,
+    /// Nothing failed, but somebody (or statement_timeout) wants the statement to end.
+    pub cancelled: bool,
 }
 
 pub trait Transactions {
@@ -141,6 +143,11 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::CurrentResourceOwner = owner;
             pg_sys::SPI_commit();
+            if outcome.as_ref().is_err_and(|failed| failed.cancelled) {
+                // The wish was for the call, not for this unit: the next wait hears it again.
+                pg_sys::QueryCancelPending = 1;
+                pg_sys::InterruptPending = 1;
+            }
             outcome
         }
     }
@@ -148,13 +155,15 @@ impl Transactions for ProcedureTransactions {
 
 /// Runs `work`, turning an ERROR of Postgres' and a panic into a reason.
 fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitFailed> {
-    PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(|error| UnitFailed { reason: error.to_string() })))
+    let failed = |error: Error| UnitFailed { reason: error.to_string(), cancelled: false };
+    PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(failed)))
         .catch_others(|caught| {
-            let reason = match caught {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+            let report = match caught {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
+                CaughtError::RustPanic { ereport, .. } => ereport,
             };
-            Err(UnitFailed { reason })
+            let cancelled = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+            Err(UnitFailed { reason: report.message().to_owned(), cancelled })
         })
         .execute()
 }
