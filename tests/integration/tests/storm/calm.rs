@@ -75,20 +75,10 @@ impl Sky {
         }
     }
 
-    /// In all of the covered window, which must be as wide as the settings say.
+    /// In all of the covered window.
     fn compare_busy(&mut self, kept: &Kept) -> Vec<String> {
-        let row = self.sql().query_one(
-            "SELECT lower(covered), upper(covered), covered @> tstzrange(now() - interval '40 days', now() + \
-                 make_interval(secs => extract(epoch FROM current_setting('calsync.horizon')::interval))) \
-             FROM calsync.subscription WHERE calendar = $1",
-            &[&kept.calendar],
-        );
-        let row = row.expect("the subscription is there");
-        let (from, to): Interval = (row.get(0), row.get(1));
         let mut wrong = Vec::new();
-        if !row.get::<_, bool>(2) {
-            wrong.push(format!("{}: {from} to {to} is narrower than the settings say", kept.calendar));
-        }
+        let (from, to) = self.covered(kept);
         let ours = self.sql().query(
             "SELECT lower(busy), upper(busy) FROM calsync_busy(tstzrange($1, $2), ARRAY[$3])",
             &[&from, &to, &kept.calendar],
@@ -112,6 +102,30 @@ impl Sky {
             wrong.extend(reasons.expect("occurrences").iter().map(|row| format!("    {}", row.get::<_, String>(0))));
         }
         wrong
+    }
+
+    /// The covered window, once it is as wide as the settings say. The worker slides windows when the settings change; one
+    /// that somebody held just then, a minute later, or at the end of a foreground run.
+    fn covered(&mut self, kept: &Kept) -> Interval {
+        let begun = Instant::now();
+        loop {
+            let row = self.sql().query_one(
+                "SELECT lower(covered), upper(covered), covered @> tstzrange(now() - interval '40 days', now() + \
+                     make_interval(secs => extract(epoch FROM current_setting('calsync.horizon')::interval))) \
+                 FROM calsync.subscription WHERE calendar = $1",
+                &[&kept.calendar],
+            );
+            let row = row.expect("the subscription is there");
+            let covered: Interval = (row.get(0), row.get(1));
+            if row.get(2) {
+                return covered;
+            }
+            if begun.elapsed() > PATIENCE {
+                let what = format!("{}: {covered:?} is narrower than the settings say", kept.calendar);
+                self.complain("its window does not slide", &[what]);
+            }
+            self.try_sql("CALL calsync_run()");
+        }
     }
 
     /// Each event that a list of Google's shows is a row, with its times; no other is.
