@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use calsync_integration::{ALICE, World, eventually, sqlstate};
-use fake_google::NewCalendar;
+use fake_google::{Fault, NewCalendar};
 
 /// Cal.com's cache never got a token for a calendar without events, and so listed it in full for ever.
 #[test]
@@ -37,6 +37,23 @@ fn any_group_of_calendars_is_answered_from_what_is_known_of_each() {
         let rows: i64 = world.sql.query_one(sql, &[&group]).expect("it answers").get(0);
         assert_eq!(rows, busy, "{group:?}");
     }
+}
+
+/// Cal.com's cache lost what changed between asking and writing. `sync.rs` tells it of a poll that brings nothing.
+#[test]
+fn a_change_wished_for_while_news_is_under_way_is_not_lost() {
+    let mut world = World::synced();
+    world.meeting(2, "08:00", "09:00");
+    world.google.clear_log();
+    world.google.add_fault(Fault::latency(Duration::from_millis(700)));
+    world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
+    eventually("the delta is on its way", || world.lists().len() == 1);
+    std::thread::sleep(Duration::from_millis(200));
+
+    world.meeting(3, "08:00", "09:00");
+    world.sync();
+
+    assert_eq!(world.busy(), ["+2 08:00 to 09:00", "+3 08:00 to 09:00"]);
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn weather_one(seed: u64, acts: usize, loud: bool) {
     for phase in 0..PHASES {
         sky.storm(acts / PHASES);
         sky.calm(&format!("phase {} of {PHASES}", phase + 1));
+        sky.move_a_calendar();
+        sky.calm(&format!("phase {} of {PHASES}, a calendar moved to another zone and nothing else", phase + 1));
     }
     let told = sky.end();
     tell(&format!("storm: seed {seed} held, {:.1} s; {told}", begun.elapsed().as_secs_f64()));

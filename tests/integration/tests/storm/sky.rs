@@ -122,6 +122,12 @@ impl Sky {
         self.note(act);
     }
 
+    /// In the quiet: no list holds any event for it.
+    pub fn move_a_calendar(&mut self) {
+        let act = self.user.move_a_calendar(&self.google);
+        self.note(act);
+    }
+
     pub fn note(&mut self, what: String) {
         if self.loud {
             crate::tell(&format!("  {what}"));

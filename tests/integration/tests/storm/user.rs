@@ -80,6 +80,13 @@ impl User {
         }
     }
 
+    /// A calendar in which nothing else happens now.
+    pub fn move_a_calendar(&mut self, google: &Control) -> String {
+        let remote = self.remotes[self.dice.roll(self.remotes.len())].clone();
+        let done = self.change_zone_of_calendar(google, &remote);
+        format!("{remote}: {}", done.unwrap_or_else(|refused| refused.to_string()))
+    }
+
     fn make_event(&mut self, google: &Control, remote: &str, recurring: bool) -> Done {
         let event = self.new_event(recurring);
         google.insert_event(remote, &event)?;
