@@ -59,9 +59,12 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
     }
     let mut transactions = ProcedureTransactions::connect()?;
     let synced = sync(&mut transactions, &settings, at_most);
-    if let Some(cancelled) = transactions.take_cancel() {
+    let cancelled = transactions.take_cancel();
+    if synced.is_err() || cancelled.is_some() {
         // Whoever syncs next shall not wait for leases to run out.
         let _ = transactions.run(&mut claims::release_own_claims);
+    }
+    if let Some(cancelled) = cancelled {
         cancelled.rethrow();
     }
     synced.map_err(|failed| Error::Internal(failed.reason))

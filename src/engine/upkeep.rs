@@ -1,8 +1,8 @@
-//! What must happen without any provider: windows slide, what is past goes.
+//! What must happen without any provider: claims of the dead are given back, windows slide, what is past goes.
 
 use super::transactions::{Transactions, UnitFailed};
 use crate::error::Error;
-use crate::store::{retention, upkeep};
+use crate::store::{claims, retention, upkeep};
 
 /// Something that must be done to some calendars.
 struct Task {
@@ -38,6 +38,7 @@ const TASKS: [Task; 3] = [
 /// Does what is to be done, `at_most` calendars of each task, one a transaction: a failure is told and the others go
 /// on. Returns whether there is more to do at once.
 pub fn run(transactions: &mut impl Transactions, at_most: usize) -> Result<bool, UnitFailed> {
+    transactions.run(&mut claims::release_claims_of_the_dead)?;
     let mut more = false;
     for task in TASKS {
         let ids = transactions.run(&mut || (task.calendars)(at_most))?;

@@ -73,7 +73,7 @@ fn while_ours<T>(
         current.lease == claim.lease && (expected.is_none() || current.sync_token.as_deref() == expected)
     });
     match ours {
-        Some(current) => work(current).map(Outcome::Done),
+        Some(current) => work(*current).map(Outcome::Done),
         None => {
             staging::discard(claim.id, claim.lease)?;
             Ok(Outcome::Superseded)

@@ -140,7 +140,7 @@ pub fn lock(id: i64) -> Result<Option<Subscription>, Error> {
 /// What came of trying to lock a subscription's row without waiting.
 #[derive(Debug)]
 pub enum TryLock {
-    Locked(Subscription),
+    Locked(Box<Subscription>),
     /// Somebody else holds the lock.
     HeldElsewhere,
     Gone,
@@ -155,7 +155,7 @@ pub fn try_lock(id: i64) -> Result<TryLock, Error> {
             Subscription::COLUMNS
         );
         if let Some(locked) = read_all(client.update(&sql, None, &[id.into()])?)?.pop() {
-            return Ok(TryLock::Locked(locked));
+            return Ok(TryLock::Locked(Box::new(locked)));
         }
         let there = "SELECT FROM calsync.subscription WHERE subscription_id = $1";
         Ok(if client.select(there, None, &[id.into()])?.is_empty() { TryLock::Gone } else { TryLock::HeldElsewhere })

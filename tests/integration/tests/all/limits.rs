@@ -144,6 +144,26 @@ fn a_cancelled_call_gives_its_calendars_back() {
 }
 
 #[test]
+fn a_call_cancelled_in_the_middle_of_its_writing_gives_its_calendars_back() {
+    let mut world = World::with("calsync.databases = 'nowhere'");
+    world.meeting(3, "08:00", "09:00");
+    world.subscribe(ALICE);
+    let mut holder = world.cluster.connect("postgres");
+    holder.batch_execute("BEGIN; LOCK TABLE calsync.event IN SHARE MODE").expect("nobody writes events");
+
+    world.sql.batch_execute("SET statement_timeout = '500ms'").expect("set");
+    let cancelled = world.sql.batch_execute("CALL calsync_run()").expect_err("it is cancelled");
+    assert_eq!(sqlstate(&cancelled), "57014");
+    world.sql.batch_execute("RESET statement_timeout").expect("reset");
+    assert_eq!(world.count("SELECT count(*) FROM calsync.subscription WHERE leased_until IS NOT NULL"), 0);
+
+    holder.batch_execute("COMMIT").expect("released");
+    let mut another = world.cluster.connect("postgres");
+    another.batch_execute("CALL calsync_run()").expect("at once, from another session");
+    assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+}
+
+#[test]
 fn a_locked_calendar_does_not_make_the_worker_spin() {
     let mut world = World::synced();
     world.cluster.reconfigure("calsync.enabled = off");
