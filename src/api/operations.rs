@@ -2,14 +2,17 @@
 
 use pgrx::JsonB;
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Report};
+use crate::error::{Error, Report as _};
 use crate::settings;
 use crate::store::health::{self, Calendars};
 use crate::store::owner::{as_owner, caller};
+use crate::store::time;
 use crate::store::{availability, owner};
+use crate::worker::board::{self, Report};
 use crate::worker::{self, Running};
 
 #[pg_extern(sql = false)]
@@ -21,6 +24,43 @@ fn calsync_version() -> &'static str {
 #[pg_extern(sql = false)]
 fn calsync_announce() {
     worker::wake::launcher_at_commit();
+}
+
+type WorkerLine = (Oid, i32, TimestampWithTimeZone, Option<TimestampWithTimeZone>, i32, i32, i64, i64, i64);
+
+/// Behind the view `calsync.stat_worker`.
+#[pg_extern(sql = false)]
+fn calsync_worker_lines() -> TableIterator<
+    'static,
+    (
+        name!(database, Oid),
+        name!(pid, i32),
+        name!(started_at, TimestampWithTimeZone),
+        name!(last_answer_at, Option<TimestampWithTimeZone>),
+        name!(under_way, i32),
+        name!(width, i32),
+        name!(requests, i64),
+        name!(answers, i64),
+        name!(failures, i64),
+    ),
+> {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let line = |told: Report| -> Result<WorkerLine, Error> {
+        let last_answer_at = Some(told.last_answer_at).filter(|at| *at != 0).map(time::timestamp_of).transpose()?;
+        Ok((
+            Oid::from(told.database),
+            told.pid,
+            time::timestamp_of(told.started_at)?,
+            last_answer_at,
+            told.under_way as i32,
+            told.width as i32,
+            count(told.requests),
+            count(told.answers),
+            count(told.failures),
+        ))
+    };
+    let lines: Result<Vec<WorkerLine>, Error> = board::reports().into_iter().map(line).collect();
+    TableIterator::new(lines.report())
 }
 
 #[pg_extern(sql = false)]

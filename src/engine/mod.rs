@@ -27,6 +27,7 @@ use calsync_core::ramp::Ramp;
 
 use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
+use crate::store::time;
 use budgets::Budgets;
 use http::{Exchange, HttpThreads};
 use round::{Next, Reading, Round};
@@ -59,6 +60,8 @@ pub struct Counts {
     pub requests: u64,
     pub answers: u64,
     pub failures: u64,
+    /// In microseconds since 2000; 0: never.
+    pub last_answer_at: i64,
 }
 
 impl Engine {
@@ -142,6 +145,7 @@ impl Engine {
             let Some(mut round) = self.rounds.remove(&ticket) else { continue };
             let reading = round.read(&answer);
             self.counts.answers += 1;
+            self.counts.last_answer_at = time::micros(chrono::Utc::now());
             if reading.is_failure() {
                 self.counts.failures += 1;
             }

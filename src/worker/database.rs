@@ -7,11 +7,12 @@ use chrono::Utc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{behave_as_a_backend, board, latch, reload_if_asked};
+use super::board::{self, Report};
+use super::{behave_as_a_backend, latch, reload_if_asked};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
-use crate::engine::{Engine, upkeep};
+use crate::engine::{Counts, Engine, upkeep};
 use crate::settings::{self, Settings};
-use crate::store::claims;
+use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     // SAFETY: runs while shared memory is still there, whichever way the process ends.
     unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
     reload_if_asked();
-    match (Worker { transactions: WorkerTransactions, last_upkeep: None }).run() {
+    match (Worker { transactions: WorkerTransactions, last_upkeep: None, started_at: time::micros(Utc::now()) }).run() {
         Departure::NoExtension => board::worker_ended(database, true),
         Departure::NotWanted => board::worker_ended(database, false),
     }
@@ -77,6 +78,8 @@ enum Installed {
 struct Worker {
     transactions: WorkerTransactions,
     last_upkeep: Option<Instant>,
+    /// In microseconds since 2000.
+    started_at: i64,
 }
 
 impl Worker {
@@ -139,9 +142,31 @@ impl Worker {
             };
             // What is due and yet could not be claimed is locked, or its budget is spent: no reason to spin.
             let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
+            self.report(&engine, &settings);
             let sleep = engine.shortest_wait().map_or(sleep, |wait| wait.min(sleep));
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
+    }
+
+    /// For `calsync.stat_worker`.
+    fn report(&self, engine: &Engine, settings: &Settings) {
+        // SAFETY: reads variables of the backend.
+        let (database, pid) = unsafe { (pg_sys::MyDatabaseId, pg_sys::MyProcPid) };
+        let Counts { requests, answers, failures, last_answer_at } = engine.counts;
+        board::report(
+            database,
+            Report {
+                database: database.to_u32(),
+                pid,
+                started_at: self.started_at,
+                last_answer_at,
+                under_way: engine.under_way() as u32,
+                width: engine.width(settings) as u32,
+                requests,
+                answers,
+                failures,
+            },
+        );
     }
 
     fn is_wanted(&self) -> bool {

@@ -13,7 +13,7 @@
 //!
 //! The launcher is connected to no database, so that it can hold up none.
 
-mod board;
+pub mod board;
 mod database;
 pub mod latch;
 mod launcher;

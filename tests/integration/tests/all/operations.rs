@@ -111,3 +111,18 @@ fn how_it_goes_with_a_provider_is_counted() {
     assert!(row.get::<_, bool>(5) && row.get::<_, bool>(6));
     assert_eq!(world.text("SELECT calendar FROM calsync.status WHERE calendar = $1", ALICE), ALICE);
 }
+
+#[test]
+fn a_worker_tells_what_it_does() {
+    let mut world = World::synced();
+    world.sync();
+    let line = "SELECT count(*) FROM calsync.stat_worker AS w JOIN pg_stat_activity AS a USING (pid) \
+        WHERE w.database = 'postgres' AND a.backend_type = 'pg_calsync worker' AND w.requests = 2 AND w.answers = 2 \
+            AND w.failures = 0 AND w.under_way = 0 AND w.width > 4 AND w.last_answer_at BETWEEN w.started_at AND now()";
+    eventually("it says so", || world.count(line) == 1);
+
+    world.google.add_fault(Fault::error(503, "backendError"));
+    world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
+
+    eventually("a failure counts", || world.count("SELECT failures FROM calsync.stat_worker") == 1);
+}
