@@ -30,11 +30,6 @@ extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]
 extension_sql_file!("../sql/operations.sql", name = "operations", requires = ["views"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["operations"], finalize);
 
-/// A page of events is tens of thousands of small allocations, and glibc takes as long to give them back as a parser
-/// takes to make them. Only Rust's: Postgres keeps its memory contexts.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();

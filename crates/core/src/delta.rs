@@ -8,15 +8,12 @@
 //! Nothing in it is guessed at: what cannot be understood refuses the whole delta, naming the item's index, id and
 //! field.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::event::Change;
 use crate::options::Options;
+use crate::providers::google::list_text::ListText;
 use crate::providers::google::text::quoted;
 use crate::providers::google::{ItemProblem, read_item};
 use crate::sync::{PageToken, SyncToken};
@@ -104,7 +101,7 @@ impl InvalidDelta {
 /// Reads the envelope, as JSON text, without looking into its items. Keys it does not know (the rest of the provider's
 /// response) are left alone.
 pub fn read_envelope(json: &[u8]) -> Result<Envelope<'_>, InvalidDelta> {
-    let Keys { keys, items } = serde_json::from_slice(json).map_err(|error| match error.is_data() {
+    let ListText { keys, items } = serde_json::from_slice(json).map_err(|error| match error.is_data() {
         true => InvalidDelta::envelope(
             "delta",
             "it is not a JSON object",
@@ -124,38 +121,6 @@ pub fn read_envelope(json: &[u8]) -> Result<Envelope<'_>, InvalidDelta> {
         items: read_items(items)?,
         end: read_end(&keys)?,
     })
-}
-
-/// The envelope's keys; `items` unread, so that thousands of events need not all be in memory as JSON values.
-struct Keys<'a> {
-    keys: Map<String, Value>,
-    items: Option<&'a RawValue>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Keys<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys<'de>, A::Error> {
-                let mut read = Keys { keys: Map::new(), items: None };
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == "items" {
-                        read.items = Some(map.next_value()?);
-                    } else {
-                        read.keys.insert(key, map.next_value()?);
-                    }
-                }
-                Ok(read)
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
 }
 
 impl Envelope<'_> {

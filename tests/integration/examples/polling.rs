@@ -32,6 +32,7 @@ fn main() {
     bench.poll_rounds();
     bench.webhooks();
     bench.memory_of_polls();
+
     bench.google.clear_faults();
     bench.memory_of_a_full_sync();
 }
