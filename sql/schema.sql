@@ -81,7 +81,7 @@ COMMENT ON COLUMN calsync.subscription.cleaned_at IS 'When retention was last ap
 COMMENT ON COLUMN calsync.subscription.synced_at IS 'The cache shows the calendar as it was at this time, or later';
 COMMENT ON COLUMN calsync.subscription.next_sync_at IS 'When the worker asks next; null: never';
 COMMENT ON COLUMN calsync.subscription.expedited IS
-    'Somebody waits for it (calsync_sync by name, a new subscription): goes before calendars that are merely due';
+    'Somebody waits for it (calsync_sync by name): goes before calendars that are merely due';
 COMMENT ON COLUMN calsync.subscription.poll_interval IS
     'How often it is polled: shorter where there was news, longer where there was none. Polls are spread by a quarter';
 COMMENT ON COLUMN calsync.subscription.failing_since IS 'Since when every try has failed in the way of failing_as';
@@ -172,6 +172,8 @@ CREATE TABLE calsync.credential (
     secret     bytea,
     retry_at   timestamptz,
     refused_at timestamptz,
+    failures   integer NOT NULL DEFAULT 0,
+    generation bigint NOT NULL DEFAULT 0,
     last_error text,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner, name)
@@ -180,6 +182,9 @@ COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it a
 COMMENT ON COLUMN calsync.credential.secret IS 'Sealed. In this version always null: only credentials without a secret';
 COMMENT ON COLUMN calsync.credential.retry_at IS
     'Rate limited or refused: no calendar of this credential is asked for before';
+COMMENT ON COLUMN calsync.credential.failures IS 'How often in a row it was rate limited';
+COMMENT ON COLUMN calsync.credential.generation IS
+    'Raised when it is replaced: what a provider says of its predecessor no longer counts';
 COMMENT ON COLUMN calsync.credential.refused_at IS
     'Since when the provider does not accept it; one of its calendars is tried once an hour';
 

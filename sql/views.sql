@@ -2,7 +2,9 @@
 
 CREATE VIEW calsync.status WITH (security_barrier) AS
 SELECT s.calendar,
-       s.state,
+       -- A credential that is refused stops all its calendars, also one whose round was under way just then.
+       CASE WHEN c.refused_at IS NOT NULL AND s.state OPERATOR(pg_catalog.<>) 'paused'
+            THEN 'needs_credential'::calsync.subscription_state ELSE s.state END AS state,
        s.provider,
        s.owner,
        s.time_zone,
@@ -13,11 +15,14 @@ SELECT s.calendar,
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id AND e.problem IS NOT NULL) AS flagged,
        s.covered,
        s.synced_at,
-       s.next_sync_at,
+       -- None of its calendars is asked for before the credential may be used again.
+       CASE WHEN s.next_sync_at IS NOT NULL THEN greatest(s.next_sync_at, c.retry_at) END AS next_sync_at,
        s.failures,
-       s.last_error,
+       coalesce(s.last_error, c.last_error) AS last_error,
        s.sync_token
 FROM calsync.subscription AS s
+     LEFT JOIN calsync.credential AS c
+            ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
               WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
                 AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))

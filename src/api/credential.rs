@@ -8,6 +8,7 @@ use super::{read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::credential;
 use crate::store::owner::{as_writing_owner, caller, role_name};
+use crate::worker;
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
@@ -27,7 +28,10 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
             _ => return Err(holds_a_secret(&name)),
         }
         let owner = role_name(caller());
-        as_writing_owner(c"calsync_add_credential()", || credential::add(&owner, &name, &provider))
+        as_writing_owner(c"calsync_add_credential()", || credential::add(&owner, &name, &provider))?;
+        // Calendars that waited for it are due now.
+        worker::wake::worker_at_commit();
+        Ok(())
     };
     add().report();
 }
@@ -46,6 +50,7 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
         let name = required(name, "name")?;
         let owner = role_name(caller());
         as_writing_owner(c"calsync_drop_credential()", || {
+            credential::lock(&owner, &name)?;
             let calendars = credential::used_by(&owner, &name)?;
             if let Some(first) = calendars.first() {
                 return Err(Error::Argument {

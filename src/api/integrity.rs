@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::availability::names;
 use crate::error::{Error, Report};
 use crate::store::owner::{as_owner, as_writing_owner, caller, may_do_everything};
+use crate::store::plan::under_one_snapshot;
 use crate::store::retention::{self, Removed};
 use crate::store::{availability, integrity, repair};
 
@@ -23,7 +24,7 @@ fn calsync_check(
 > {
     let check = || -> Result<Vec<Problem>, Error> {
         let role = caller();
-        as_owner(|| {
+        let look = || {
             let mut problems = Vec::new();
             for orphans in orphans(role, calendars.is_none())? {
                 problems.push((None, integrity::Problem::OrphanRows.label().to_owned(), None, orphans.to_string()));
@@ -35,7 +36,8 @@ fn calsync_check(
                 }
             }
             Ok(problems)
-        })
+        };
+        as_owner(|| under_one_snapshot(look))
     };
     TableIterator::new(check().report())
 }

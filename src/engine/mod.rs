@@ -28,13 +28,17 @@ use calsync_core::ramp::Ramp;
 use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
 use crate::store::time;
-use budgets::Budgets;
+use budgets::{Budgets, Credential};
 use http::{Exchange, HttpThreads};
 use round::{Next, Reading, Round};
 use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
+/// So many rounds may wait for a budget or a lock for each that may fly.
+const WAITING_ROOM: usize = 4;
+/// Places beyond the ramp's width, within calsync.max_concurrency, for calendars that somebody waits for.
+const RESERVE: usize = 4;
 /// How often an answer is tried again whose calendar somebody has locked.
 const LOCKED_RETRY: Duration = Duration::from_secs(1);
 
@@ -103,9 +107,16 @@ impl Engine {
         self.ramp.width(settings.max_concurrency)
     }
 
-    /// Whether another round could begin now.
+    /// Whether another round could begin now. What only waits here takes nobody's place, or one credential's budget, or
+    /// one forgotten transaction, would hold up all; but there is an end to it.
     pub fn has_room(&self, settings: &Settings) -> bool {
-        self.under_way() < self.width(settings)
+        self.room(settings) > 0
+    }
+
+    fn room(&self, settings: &Settings) -> usize {
+        let waiting = self.held_back.len() + self.locked.len();
+        let most_waiting = WAITING_ROOM * settings.max_concurrency;
+        self.width(settings).saturating_sub(self.rounds.len()).min(most_waiting.saturating_sub(waiting))
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -116,17 +127,24 @@ impl Engine {
         settings: &Settings,
         at_most: usize,
     ) -> Result<usize, UnitFailed> {
-        let room = self.width(settings).saturating_sub(self.under_way()).min(at_most);
-        if room == 0 || !settings.enabled {
+        let room = self.room(settings).min(at_most);
+        // The way is narrow at first, and in an outage; not for a calendar that somebody waits for.
+        let most = settings.max_concurrency.saturating_sub(self.rounds.len());
+        let reserve = if at_most == usize::MAX { RESERVE.min(most.saturating_sub(room)) } else { 0 };
+        if room + reserve == 0 || !settings.enabled {
             return Ok(0);
         }
         let budgets = &mut self.budgets;
+        // Of a credential whose rounds wait for its budget no further calendar is begun.
+        let waiting: Vec<Credential> = self.held_back.iter().map(|(round, _)| round.credential()).collect();
         let claimed = transactions.run(&mut || {
-            let spent = budgets.spent().cloned().collect();
-            claims::claim(room, lease(settings), spent, |credential| match budgets.charge(credential, settings) {
-                Ok(()) => Permit::Go,
-                Err(Spent::Credential { .. }) => Permit::NotThisCredential,
-                Err(Spent::Project { .. }) => Permit::Nobody,
+            let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
+            claims::claim(room, reserve, lease(settings), spent, |credential| {
+                match budgets.charge(credential, settings) {
+                    Ok(()) => Permit::Go,
+                    Err(Spent::Credential { .. }) => Permit::NotThisCredential,
+                    Err(Spent::Project { .. }) => Permit::Nobody,
+                }
             })
         })?;
         let count = claimed.len();
@@ -163,7 +181,11 @@ impl Engine {
         self.retry_locked(transactions, settings);
         let now = Instant::now();
         for (round, due) in std::mem::take(&mut self.held_back) {
-            if due <= now { self.request(round, settings) } else { self.held_back.push((round, due)) }
+            if due <= now || !settings.enabled {
+                self.request(round, transactions, settings);
+            } else {
+                self.held_back.push((round, due));
+            }
         }
     }
 
@@ -177,9 +199,13 @@ impl Engine {
         settings: &Settings,
     ) {
         match round.act(reading, transactions, settings) {
-            Next::Request(round) => self.request(round, settings),
+            Next::Request(round) => self.request(round, transactions, settings),
             Next::Ended => {}
-            Next::Locked(round) => self.locked.push((round, answer, since)),
+            // Answers are large: what there is no room for is asked again once the lease has run out.
+            Next::Locked(round) if self.locked.len() < settings.max_concurrency => {
+                self.locked.push((round, answer, since));
+            }
+            Next::Locked(_) => {}
         }
     }
 
@@ -198,7 +224,10 @@ impl Engine {
     }
 
     /// Sends a further request of a round, or holds it back while the budget is spent.
-    fn request(&mut self, round: Round, settings: &Settings) {
+    fn request(&mut self, round: Round, transactions: &mut impl Transactions, settings: &Settings) {
+        if !settings.enabled {
+            return round.give_back(transactions);
+        }
         match self.budgets.charge(&round.credential(), settings) {
             Ok(()) => self.send(round, settings),
             Err(spent) => self.held_back.push((round, Instant::now() + budgets::wait_until(spent.until()))),

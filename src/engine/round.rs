@@ -11,9 +11,12 @@ use super::budgets::Credential;
 use super::lease;
 use super::transactions::{Transactions, UnitFailed};
 use crate::settings::Settings;
-use crate::store::claims::Claim;
+use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
 use crate::store::subscription::Subscription;
+
+/// More are no calendar: with 2,500 events each these would be 25 million.
+const MOST_PAGES: i32 = 10_000;
 
 /// A claimed calendar and how far its round got.
 pub struct Round {
@@ -67,6 +70,11 @@ impl Round {
         self.claim.credential()
     }
 
+    /// The round shall not go on: somebody else may claim the calendar.
+    pub fn give_back(self, transactions: &mut impl Transactions) {
+        let _ = transactions.run(&mut || claims::give_back(&self.claim.subscription));
+    }
+
     pub fn request(&self, settings: &Settings) -> Request {
         google::ListRequest {
             base_url: &settings.google_api_url,
@@ -107,6 +115,11 @@ impl Round {
     }
 
     fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
+        // A provider gone mad would keep us listing for ever.
+        if self.page_token.as_ref() == Some(&next) || self.pages >= MOST_PAGES {
+            let reason = "the provider's pages do not come to an end";
+            return self.fail(&Failure::new(FailureKind::Passing, reason), transactions);
+        }
         let page = PageRows::from(page);
         let staged = transactions.run(&mut || {
             let page = page.of_round(self.expected.as_deref());
@@ -157,7 +170,7 @@ impl Round {
     fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Next {
         let now = Utc::now();
         let written = transactions.run(&mut || {
-            rounds::fail(&self.claim.subscription, failure, self.progress(), |failures, failing_since| {
+            rounds::fail(&self.claim, failure, self.progress(), |failures, failing_since| {
                 schedule::after_failure(now, failures, failing_since, failure, random())
             })
         });
@@ -169,7 +182,10 @@ impl Round {
         let Subscription { time_zone, covered, .. } = &self.claim.subscription;
         let Step::Commit { page, successor } = &reading.0 else { return None };
         let same_zone = page.time_zone.as_ref().is_none_or(|zone| zone == time_zone);
-        if !page.changes.is_empty() || !same_zone || self.pages > 0 || self.claim.probes || covered.is_none() {
+        if !page.changes.is_empty() || !same_zone || self.pages > 0 {
+            return None;
+        }
+        if self.claim.probes || self.claim.slowed || covered.is_none() {
             return None;
         }
         Some(Quiet {

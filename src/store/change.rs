@@ -16,6 +16,12 @@ use super::time::{self, Micros};
 use crate::error::Error;
 use crate::settings;
 
+/// What a statement that puts events returns of them for [`Feed::put`], besides their ids and whether they are new.
+/// The look-ups there are fenced by OFFSET: the planner knows nothing of rows that are just being written, and would
+/// join them all with all.
+pub const WRITTEN: &str = "e.kind, e.busy_status, e.starts_at, e.ends_at, e.start_date, e.end_date, e.time_zone, \
+     e.recurrence, e.original_start, e.original_start_date";
+
 /// How changes of a round are written down; for a calendar without a feed, not at all.
 #[derive(Debug, Default)]
 pub struct Feed {
@@ -55,7 +61,7 @@ impl Feed {
         !self.put.is_empty()
     }
 
-    /// For a statement whose `written` names events that are put, and whose `incoming` has their rows; $1 is the
+    /// For a statement whose `written` names events that are put, with the columns of [`WRITTEN`]; $1 is the
     /// subscription.
     pub fn put(&self) -> &str {
         &self.put
@@ -149,10 +155,12 @@ fn put(zone: &str) -> String {
                        b.event_id IS NOT NULL \
                            AND (b.recurrence, CASE WHEN i.kind = 'master' THEN b.time_zone END) \
                            IS DISTINCT FROM (i.recurrence, CASE WHEN i.kind = 'master' THEN i.time_zone END) AS other_rule \
-                   FROM written AS w JOIN incoming AS i ON i.event_id = w.event_id \
-                   LEFT JOIN calsync.event AS b ON b.subscription_id = $1 AND b.event_id = w.event_id \
-                   LEFT JOIN calsync.event AS m ON m.subscription_id = $1 AND m.event_id = i.recurring_event_id \
-                       AND m.kind = 'master' AND i.kind IN ('exception', 'tombstone')) AS t \
+                   FROM written AS i \
+                   LEFT JOIN LATERAL (SELECT b.* FROM calsync.event AS b \
+                       WHERE b.subscription_id = $1 AND b.event_id = i.event_id OFFSET 0) AS b ON true \
+                   LEFT JOIN LATERAL (SELECT m.* FROM calsync.event AS m \
+                       WHERE m.subscription_id = $1 AND m.event_id = i.recurring_event_id OFFSET 0) AS m \
+                       ON m.kind = 'master' AND i.kind IN ('exception', 'tombstone')) AS t \
              WHERE t.was_there OR NOT t.gone ORDER BY t.event_id)",
         before = span("b", zone),
         after = span("i", zone),
@@ -164,7 +172,8 @@ fn removed(zone: &str) -> String {
         ", fed AS ( \
              INSERT INTO calsync.change (subscription_id, event_id, what, before, busy_status_before, changed_at) \
              SELECT $1, b.event_id, 'removed', {}, b.busy_status, clock_timestamp() \
-             FROM written AS w JOIN calsync.event AS b ON b.subscription_id = $1 AND b.event_id = w.event_id \
+             FROM written AS w CROSS JOIN LATERAL (SELECT b.* FROM calsync.event AS b \
+                 WHERE b.subscription_id = $1 AND b.event_id = w.event_id OFFSET 0) AS b \
              WHERE b.kind <> 'tombstone' ORDER BY b.event_id)",
         span("b", zone)
     )
@@ -261,7 +270,7 @@ pub fn forget(limit: i64) -> Result<i64, Error> {
                  SELECT c.subscription_id, c.change_id FROM calsync.change AS c \
                  WHERE c.changed_at < $1 AND EXISTS ( \
                      SELECT FROM calsync.change AS n WHERE n.subscription_id = c.subscription_id \
-                         AND n.change_id > c.change_id AND n.changed_at < $1) LIMIT $2), \
+                         AND n.change_id > c.change_id AND n.changed_at < $1) LIMIT $2 FOR UPDATE OF c SKIP LOCKED), \
              gone AS ( \
                  DELETE FROM calsync.change AS c USING past \
                  WHERE c.subscription_id = past.subscription_id AND c.change_id = past.change_id RETURNING 1) \

@@ -23,6 +23,10 @@ pub struct Claim {
     pub subscription: Subscription,
     /// Its credential was refused: this round finds out whether it is accepted again.
     pub probes: bool,
+    /// Its credential was rate limited the last time.
+    pub slowed: bool,
+    /// Of its credential.
+    pub generation: i64,
     /// The provider tells of changes through a live channel.
     pub watched: bool,
 }
@@ -45,12 +49,14 @@ pub enum Permit {
     Nobody,
 }
 
-/// Claims up to `limit` calendars that are due, those that somebody waits for first, then the oldest, for the length of `lease`. `permit` is asked for each in
+/// Claims up to `limit` calendars that are due, the oldest first, for the length of `lease`; before them those that
+/// somebody waits for, up to `reserve` more. `permit` is asked for each in
 /// turn, given (owner, name) of its credential; those of `spent` credentials are passed over.
 ///
 /// Of a credential that was refused one calendar is claimed, when its time has come, and no other meanwhile.
 pub fn claim(
     limit: usize,
+    reserve: usize,
     lease: Duration,
     mut spent: Vec<Option<(String, String)>>,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
@@ -59,7 +65,8 @@ pub fn claim(
     let mut claimed: Vec<Claim> = Vec::new();
     let mut which = Which::Expedited;
     loop {
-        let room = limit - claimed.len();
+        let most = if matches!(which, Which::Expedited) { limit + reserve } else { limit };
+        let room = most.saturating_sub(claimed.len());
         let due = due(which, room, &spent)?;
         let all_that_is_due = due.len() < room;
         let mut go: Vec<Claim> = Vec::new();
@@ -87,8 +94,9 @@ pub fn claim(
         take(&mut go, lease)?;
         claimed.append(&mut go);
         match which {
-            _ if nobody || claimed.len() == limit => return Ok(claimed),
-            Which::Expedited if all_that_is_due => which = Which::All,
+            _ if nobody => return Ok(claimed),
+            Which::All if claimed.len() >= limit => return Ok(claimed),
+            Which::Expedited if all_that_is_due || claimed.len() == most => which = Which::All,
             Which::All if all_that_is_due => return Ok(claimed),
             Which::Expedited | Which::All => {}
         }
@@ -112,7 +120,7 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
     };
     Spi::connect_mut(|client| {
         let sql = format!(
-            "SELECT {}, c.refused_at IS NOT NULL AS probes, \
+            "SELECT {}, c.refused_at IS NOT NULL AS probes, c.failures > 0 AS slowed, c.generation, \
                  EXISTS (SELECT FROM calsync.channel AS ch WHERE ch.subscription_id = s.subscription_id \
                          AND ch.stopped_at IS NULL AND ch.expires_at > now()) AS watched \
              FROM calsync.subscription AS s \
@@ -131,6 +139,8 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
                 Ok(Claim {
                     subscription: Subscription::read(&row)?,
                     probes: row.get_by_name("probes")?.unwrap_or_default(),
+                    slowed: row.get_by_name("slowed")?.unwrap_or_default(),
+                    generation: row.get_by_name("generation")?.unwrap_or_default(),
                     watched: row.get_by_name("watched")?.unwrap_or_default(),
                 })
             })
@@ -150,7 +160,10 @@ fn begin_probe(credential: &Option<(String, String)>, lease: Duration) -> Result
     Spi::connect_mut(|client| {
         let table = client.update(
             "UPDATE calsync.credential SET retry_at = now() + make_interval(secs => $3) \
-             WHERE owner = $1::name AND name = $2 AND (retry_at IS NULL OR retry_at <= clock_timestamp()) \
+             WHERE (owner, name) IN ( \
+                 SELECT owner, name FROM calsync.credential \
+                 WHERE owner = $1::name AND name = $2 AND (retry_at IS NULL OR retry_at <= clock_timestamp()) \
+                 FOR UPDATE SKIP LOCKED) \
              RETURNING name",
             None,
             &[owner.as_str().into(), name.as_str().into(), lease.as_secs_f64().into()],
@@ -187,11 +200,13 @@ fn take(claims: &mut [Claim], lease: Duration) -> Result<(), Error> {
 pub fn release_claims_of_the_dead() -> Result<usize, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
-            "UPDATE calsync.subscription AS s SET leased_until = NULL, next_sync_at = now() \
-             WHERE s.leased_until > now() AND NOT EXISTS ( \
-                 SELECT FROM pg_stat_get_activity(NULL) AS a \
-                 WHERE a.pid = s.leased_by AND a.backend_start <= s.leased_at) \
-             RETURNING s.subscription_id",
+            "UPDATE calsync.subscription SET leased_until = NULL, next_sync_at = now() WHERE subscription_id IN ( \
+                 SELECT s.subscription_id FROM calsync.subscription AS s \
+                 WHERE s.leased_until > now() AND NOT EXISTS ( \
+                     SELECT FROM pg_stat_get_activity(NULL) AS a \
+                     WHERE a.pid = s.leased_by AND a.backend_start <= s.leased_at) \
+                 FOR UPDATE OF s SKIP LOCKED) \
+             RETURNING subscription_id",
             None,
             &[],
         )?;
@@ -208,6 +223,21 @@ pub fn release_own_claims() -> Result<(), Error> {
              WHERE leased_by = pg_backend_pid() AND leased_until IS NOT NULL",
             None,
             &[],
+        )?;
+        Ok(())
+    })
+}
+
+/// Gives back a claim whose round shall not go on.
+pub fn give_back(subscription: &Subscription) -> Result<(), Error> {
+    staging::discard(subscription.id, subscription.lease)?;
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, next_sync_at = now() \
+             WHERE subscription_id IN (SELECT subscription_id FROM calsync.subscription \
+                                       WHERE subscription_id = $1 AND lease = $2 FOR UPDATE SKIP LOCKED)",
+            None,
+            &[subscription.id.into(), subscription.lease.into()],
         )?;
         Ok(())
     })

@@ -53,7 +53,8 @@ macro_rules! excluded_columns {
     };
 }
 
-/// The columns of the row that was in the way of an INSERT INTO … AS e.
+/// The columns of the row that was in the way of an INSERT INTO … AS e, to be compared with what could not be inserted;
+/// but `problem` counts as equal, since expansion writes it, too.
 macro_rules! stored_columns {
     () => {
         "e.event_id, e.kind, e.status, e.busy_status, e.starts_at, \
@@ -61,7 +62,7 @@ macro_rules! stored_columns {
          e.recurring_event_id, e.original_start, e.original_start_date, e.ical_uid, \
          e.etag, e.sequence, e.summary, e.description, e.location, \
          e.transparency, e.visibility, e.event_type, e.response_status, \
-         e.provider_updated_at, e.problem, e.raw"
+         e.provider_updated_at, excluded.problem, e.raw"
     };
 }
 

@@ -6,13 +6,44 @@ use pgrx::prelude::*;
 use super::time;
 use crate::error::Error;
 
+/// A credential as a claim holds it: owner, name, and which generation of it.
+pub type Held<'a> = (&'a str, &'a str, i64);
+
+/// Locks the credential's row unless somebody else holds it. The worker waits for nobody: what it has to say is said
+/// later, with the answer that it kept. None: somebody else does; Some(failures): how often in a row it was slowed.
+pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
+    Spi::connect_mut(|client| {
+        let arguments = [owner.into(), name.into()];
+        let sql = "SELECT failures FROM calsync.credential WHERE owner = $1::name AND name = $2";
+        if client.select(sql, None, &arguments)?.is_empty() {
+            // It was dropped: there is nothing to wait for.
+            return Ok(Some(0));
+        }
+        let table = client.update(&format!("{sql} FOR UPDATE SKIP LOCKED"), None, &arguments)?;
+        if table.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(table.first().get_one::<i32>()?.unwrap_or_default().max(0) as u32))
+    })
+}
+
+/// Locks the credential's row, waiting for whoever subscribes with it just now.
+pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        let sql = "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR UPDATE";
+        client.update(sql, None, &[owner.into(), name.into()])?;
+        Ok(())
+    })
+}
+
 /// Makes a credential without a secret; saying it again is harmless.
 pub fn add(owner: &str, name: &str, provider: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "INSERT INTO calsync.credential (owner, name, provider) VALUES ($1::name, $2, $3) \
+            "INSERT INTO calsync.credential AS credential (owner, name, provider) VALUES ($1::name, $2, $3) \
              ON CONFLICT (owner, name) DO UPDATE SET provider = excluded.provider, \
-                 retry_at = NULL, refused_at = NULL, last_error = NULL",
+                 retry_at = NULL, refused_at = NULL, failures = 0, last_error = NULL, \
+                 generation = credential.generation + 1",
             None,
             &[owner.into(), name.into(), provider.into()],
         )?;
@@ -36,13 +67,13 @@ fn bring_back(owner: &str, name: &str) -> Result<(), Error> {
 }
 
 /// The provider asks for fewer requests: none of its calendars is asked for before `until`.
-pub fn slowed(owner: &str, name: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
+pub fn slowed((owner, name, generation): Held, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "UPDATE calsync.credential SET retry_at = greatest(retry_at, $3), last_error = $4 \
-             WHERE owner = $1::name AND name = $2",
+            "UPDATE calsync.credential SET retry_at = greatest(retry_at, $3), failures = failures + 1, last_error = $4 \
+             WHERE owner = $1::name AND name = $2 AND generation = $5",
             None,
-            &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into()],
+            &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into(), generation.into()],
         )?;
         Ok(())
     })
@@ -50,14 +81,18 @@ pub fn slowed(owner: &str, name: &str, until: DateTime<Utc>, reason: &str) -> Re
 
 /// The provider does not accept it: every calendar of it says so, and none is asked for before `until`, when one is
 /// tried. Calendars that somebody has locked, or whose round is under way, are told by their own next try.
-pub fn refused(owner: &str, name: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
+pub fn refused((owner, name, generation): Held, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        client.update(
+        let table = client.update(
             "UPDATE calsync.credential SET refused_at = coalesce(refused_at, now()), retry_at = $3, last_error = $4 \
-             WHERE owner = $1::name AND name = $2",
+             WHERE owner = $1::name AND name = $2 AND generation = $5 RETURNING name",
             None,
-            &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into()],
+            &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into(), generation.into()],
         )?;
+        if table.is_empty() {
+            // It was replaced since the request was sent.
+            return Ok(());
+        }
         client.update(
             "UPDATE calsync.subscription SET state = 'needs_credential', last_error = $4, next_sync_at = $3 \
              WHERE subscription_id IN ( \
@@ -76,7 +111,7 @@ pub fn refused(owner: &str, name: &str, until: DateTime<Utc>, reason: &str) -> R
 pub fn accepted(owner: &str, name: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "UPDATE calsync.credential SET refused_at = NULL, retry_at = NULL, last_error = NULL \
+            "UPDATE calsync.credential SET refused_at = NULL, retry_at = NULL, failures = 0, last_error = NULL \
              WHERE owner = $1::name AND name = $2",
             None,
             &[owner.into(), name.into()],
@@ -98,10 +133,11 @@ pub fn drop(owner: &str, name: &str) -> Result<bool, Error> {
     })
 }
 
+/// Whether there is one; it stays until the transaction ends.
 pub fn exists(owner: &str, name: &str) -> Result<bool, Error> {
-    Spi::connect(|client| {
-        let table = client.select(
-            "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2",
+    Spi::connect_mut(|client| {
+        let table = client.update(
+            "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR KEY SHARE",
             None,
             &[owner.into(), name.into()],
         )?;

@@ -46,7 +46,7 @@ macro_rules! on_conflict_update_what_differs {
             stored_columns!(),
             ") IS DISTINCT FROM ROW (",
             excluded_columns!(),
-            ") RETURNING e.event_id, e.recurring_event_id, e.xmax = 0"
+            ") RETURNING e.event_id, e.recurring_event_id, e.xmax = 0 AS inserted"
         )
     };
 }
@@ -175,7 +175,7 @@ impl Merge<'_> {
             false => PUT.each(&arguments, put)?,
             true => {
                 let mut written = Vec::new();
-                in_batches(&told(GIVEN, self.feed), &arguments, CHUNK, |rows| {
+                in_batches(&told(given_rows!(), self.feed), &arguments, CHUNK, |rows| {
                     for row in rows {
                         written.push(put(row)?);
                     }
@@ -231,7 +231,7 @@ impl Merge<'_> {
             })?;
         }
         let mut written = 0;
-        let staged = if self.feed.is_on() { told(STAGED, self.feed) } else { PUT_STAGED.to_owned() };
+        let staged = if self.feed.is_on() { told(STAGED_ROWS, self.feed) } else { PUT_STAGED.to_owned() };
         in_batches(&staged, &arguments, CHUNK, |rows| {
             written += self.batch(rows, put)?;
             Ok(())
@@ -280,12 +280,13 @@ impl Merge<'_> {
     }
 }
 
-/// A statement that puts what `incoming` selects, with the change feed.
-fn told(incoming: &str, feed: &Feed) -> String {
+/// A statement that puts these rows, with the change feed, which wants to know more of what was written.
+fn told(rows: &str, feed: &Feed) -> String {
     format!(
-        "WITH incoming AS MATERIALIZED ({incoming}), written AS ({}incoming{}) {} TABLE written",
+        "WITH written AS ({}{rows}{}, {}) {} SELECT event_id, recurring_event_id, inserted FROM written",
         insert!(),
         on_conflict_update_what_differs!(),
+        change::WRITTEN,
         feed.put()
     )
 }
@@ -323,9 +324,7 @@ fn put(row: &Row) -> Result<Written, Error> {
     Ok(Written { event_id: row.get(1).unwrap_or_default(), master: row.get(2), how })
 }
 
-const GIVEN: &str = concat!("SELECT * FROM ", given_rows!());
-
-const STAGED: &str = "SELECT * FROM calsync.staged_event WHERE subscription_id = $1 AND round = $2 AND NOT deleted";
+const STAGED_ROWS: &str = "calsync.staged_event WHERE subscription_id = $1 AND round = $2 AND NOT deleted";
 
 /// Where there are none yet, there is nothing to conflict with.
 static INSERT: Plan = Plan::writing(concat!(insert!(), given_rows!()));

@@ -8,13 +8,32 @@
 //! Plans are generic: each statement reaches its rows by a key that does not depend on what is asked.
 
 use std::ffi::{CString, c_char};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+
+/// Whether what [`Plan::writing`] and [`in_batches`] run is only to read just now.
+static ONLY_READS: AtomicBool = AtomicBool::new(false);
+
+/// Runs `work`, which only reads, under the snapshot of the caller's statement: all of it sees one state. In a
+/// transaction that has written, each statement sees what is committed by then, as pgrx' own reads do.
+pub fn under_one_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            ONLY_READS.store(false, Ordering::Relaxed);
+        }
+    }
+    // SAFETY: reads a variable of the backend.
+    let has_written = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
+    ONLY_READS.store(!has_written, Ordering::Relaxed);
+    let _reset = Reset;
+    work()
+}
 
 /// A statement and, once it has run in this session, its plan. For a `static`.
 pub struct Plan {
@@ -80,10 +99,11 @@ impl Plan {
         Spi::connect(|_connected| {
             let plan = self.prepared(arguments)?;
             let (mut values, nulls) = values(arguments);
+            let read_only = self.read_only || ONLY_READS.load(Ordering::Relaxed);
             // SAFETY: values and nulls have an entry an argument, of the types the plan was made for; the tuple table
             // lives until SPI is finished.
             unsafe {
-                let status = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), self.read_only, 0);
+                let status = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
                 if status < 0 {
                     return Err(Error::Internal(format!("a statement ended with SPI status {status}")));
                 }
@@ -155,7 +175,7 @@ pub fn in_batches(
                 types.as_mut_ptr(),
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
-                false,
+                ONLY_READS.load(Ordering::Relaxed),
                 0,
             );
             loop {

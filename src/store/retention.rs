@@ -78,6 +78,14 @@ fn ids(sql: &str, arguments: &[DatumWithOid]) -> Result<Vec<i64>, Error> {
     })
 }
 
+/// The same, of a statement that locks what it finds.
+fn lockable_ids(sql: &str, arguments: &[DatumWithOid]) -> Result<Vec<i64>, Error> {
+    Spi::connect_mut(|client| {
+        let table = client.update(sql, None, arguments)?;
+        table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
+    })
+}
+
 /// Cleans one calendar.
 pub fn clean(id: i64) -> Result<Removed, Error> {
     // A calendar that somebody has locked waits for the next time.
@@ -193,7 +201,8 @@ pub fn forget_history() -> Result<Removed, Error> {
     let sync_runs = count(
         "WITH gone AS ( \
              DELETE FROM calsync.sync_run WHERE (subscription_id, run_id) IN ( \
-                 SELECT subscription_id, run_id FROM calsync.sync_run WHERE finished_at < $1 LIMIT $2) RETURNING 1) \
+                 SELECT subscription_id, run_id FROM calsync.sync_run WHERE finished_at < $1 LIMIT $2 \
+                 FOR UPDATE SKIP LOCKED) RETURNING 1) \
          SELECT count(*) FROM gone",
         &[until.into(), BATCH.into()],
     )?;
@@ -220,10 +229,10 @@ pub fn complete(subscription: &mut Subscription) -> Result<(), Error> {
 /// Calendars whose pruned events are wanted again because `calsync.retention` was raised. What the application feeds is
 /// not among them: nobody but the application can list it.
 pub fn to_relist(limit: usize) -> Result<Vec<i64>, Error> {
-    ids(
+    lockable_ids(
         "SELECT subscription_id FROM calsync.subscription \
          WHERE complete_from > now() - make_interval(secs => $1) AND sync_token IS NOT NULL AND provider <> 'none' \
-         ORDER BY subscription_id LIMIT $2",
+         ORDER BY subscription_id LIMIT $2 FOR UPDATE SKIP LOCKED",
         &[settings::window().retention.as_secs_f64().into(), (limit as i64).into()],
     )
 }

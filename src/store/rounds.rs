@@ -119,6 +119,12 @@ pub fn commit(
     next_poll: impl FnOnce(bool) -> NextPoll,
 ) -> Result<Outcome<Counts>, Error> {
     let Subscription { id, lease, .. } = claim.subscription;
+    let failing = claim.credential().filter(|_| claim.probes || claim.slowed);
+    if let Some((owner, name)) = &failing
+        && credential::try_lock(owner, name)?.is_none()
+    {
+        return Ok(Outcome::Locked);
+    }
     while_ours(&claim.subscription, page.expected, |mut current| {
         let staged = staging::find(id, lease)?;
         let time_zone = page.time_zone.map(str::to_owned).or(staged.as_ref().and_then(|round| round.time_zone.clone()));
@@ -134,9 +140,7 @@ pub fn commit(
         let next = next_poll(counts.changed());
         set_poll_interval(id, next.interval)?;
         finish(id, next.at)?;
-        if claim.probes
-            && let Some((owner, name)) = claim.credential()
-        {
+        if let Some((owner, name)) = failing {
             credential::accepted(&owner, &name)?;
         }
         if progress.full_sync || counts.changed() {
@@ -254,19 +258,31 @@ pub fn lose_token(claim: &Subscription, because: TokenLoss, progress: Progress) 
 /// The round brought nothing. `decide` says what becomes of the calendar, given (failures before this one, since when
 /// it has failed in this way).
 pub fn fail(
-    claim: &Subscription,
+    claim: &Claim,
     failure: &Failure,
     progress: Progress,
     decide: impl FnOnce(u32, Option<DateTime<Utc>>) -> Retry,
 ) -> Result<Outcome<()>, Error> {
+    let generation = claim.generation;
+    let claim = &claim.subscription;
+    let concerns_credential = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential);
+    let slowed = match &claim.credential {
+        Some(name) if concerns_credential => match credential::try_lock(&claim.owner, name)? {
+            Some(failures) => failures,
+            None => return Ok(Outcome::Locked),
+        },
+        _ => 0,
+    };
     while_ours(claim, None, |current| {
         staging::discard(claim.id, claim.lease)?;
         let way = failing_as(failure.kind);
         let failing_since = current.failing_since.filter(|_| current.failing_as.as_deref() == Some(way));
-        let retry = decide(current.failures, failing_since);
+        // A rate limit is not the calendar's fault: how long to wait follows from the credential's own count.
+        let is_rate_limit = failure.kind == FailureKind::RateLimited && claim.credential.is_some();
+        let retry = decide(if is_rate_limit { slowed } else { current.failures }, failing_since);
         Spi::connect_mut(|client| -> Result<(), Error> {
             client.update(
-                "UPDATE calsync.subscription SET failures = failures + 1, failing_as = $2, \
+                "UPDATE calsync.subscription SET failures = failures + CASE WHEN $6 THEN 0 ELSE 1 END, failing_as = $2, \
                      failing_since = coalesce($3, clock_timestamp()), last_error = $4, \
                      state = $5::text::calsync.subscription_state, \
                      gone_at = CASE WHEN $5 = 'gone' THEN coalesce(gone_at, now()) ELSE gone_at END \
@@ -278,6 +294,7 @@ pub fn fail(
                     failing_since.map(time::timestamp).transpose()?.into(),
                     failure.reason.as_str().into(),
                     retry.state.label().into(),
+                    is_rate_limit.into(),
                 ],
             )?;
             Ok(())
@@ -286,8 +303,10 @@ pub fn fail(
         if let Some(name) = &claim.credential {
             match retry.slows {
                 Slows::Calendar => {}
-                Slows::Credential => credential::slowed(&claim.owner, name, retry.at, &failure.reason)?,
-                Slows::CredentialRefused => credential::refused(&claim.owner, name, retry.at, &failure.reason)?,
+                Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,
+                Slows::CredentialRefused => {
+                    credential::refused((&claim.owner, name, generation), retry.at, &failure.reason)?;
+                }
             }
         }
         record(claim.id, progress, "failed", None, Some(&failure.reason))

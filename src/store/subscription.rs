@@ -200,9 +200,9 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     let inserted = Spi::connect_mut(|client| -> Result<Option<i64>, Error> {
         let table = client.update(
             "INSERT INTO calsync.subscription (calendar, provider, remote_id, credential, owner, time_zone, options, \
-                 max_staleness, state, next_sync_at, expedited) \
+                 max_staleness, state, next_sync_at) \
              VALUES ($1, $2, $3, $4, $5::name, coalesce($6, 'UTC'), $7, make_interval(secs => $8), 'pending', \
-                 CASE $2 WHEN 'none' THEN NULL ELSE now() END, $2 <> 'none') \
+                 CASE $2 WHEN 'none' THEN NULL ELSE now() END) \
              ON CONFLICT ON CONSTRAINT subscription_owner_calendar_key DO NOTHING RETURNING subscription_id",
             None,
             &[

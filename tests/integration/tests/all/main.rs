@@ -18,4 +18,5 @@ mod roles;
 mod series;
 mod silence;
 mod sync;
+mod waiting;
 mod worker;
