@@ -30,6 +30,7 @@ type WorkerLine = (Oid, i32, TimestampWithTimeZone, Option<TimestampWithTimeZone
 
 /// Behind the view `calsync.stat_worker`.
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
 fn calsync_worker_lines() -> TableIterator<
     'static,
     (

@@ -6,7 +6,7 @@ use calsync_integration::items::{Item, at, cancelled, date, days_off, meeting, s
 use calsync_integration::{Dice, Fed, ROOM, envelope, sqlstate};
 use serde_json::{Value, json};
 
-const COPY: &str = "copy";
+pub const COPY: &str = "copy";
 
 /// A page of a full list of the room: fetched with one page token, naming the next.
 fn page(items: &[Item], given: Option<&str>, next: &str) -> Value {
@@ -18,7 +18,7 @@ fn last_page(items: &[Item], given: &str, successor: &str) -> Value {
 }
 
 /// What is stored of a calendar, without its number.
-fn stored(fed: &mut Fed, calendar: &str) -> Vec<String> {
+pub fn stored(fed: &mut Fed, calendar: &str) -> Vec<String> {
     let mut rows = Vec::new();
     for table in ["event", "occurrence", "busy"] {
         let sql = format!(
@@ -435,77 +435,4 @@ fn a_delta_that_is_rolled_back_never_was() {
 
     assert_eq!(fed.busy(), ["+1 08:00 to 09:00"]);
     assert_eq!(fed.token(ROOM).as_deref(), Some("t1"));
-}
-
-/// A calendar at a provider: every item as it last was, tombstones of occurrences among them.
-#[derive(Default)]
-struct Remote(std::collections::BTreeMap<String, Item>);
-
-impl Remote {
-    /// Some edit by its owner; what the provider then sends.
-    fn edit(&mut self, dice: &mut Dice) -> Vec<Item> {
-        let hours = ["06:00", "08:00", "08:30", "09:00", "11:00", "12:00"];
-        let hour = dice.roll(5);
-        let (from, to) = (hours[hour], hours[hour + 1]);
-        let day = dice.roll(30) as i64 - 3;
-        let series = format!("s{}", dice.roll(4));
-        let rules = ["FREQ=DAILY;COUNT=9", "FREQ=DAILY;INTERVAL=2;COUNT=6", "FREQ=WEEKLY", "FREQ=DAILY"];
-        let slot = dice.roll(12) as i64;
-        let exception = format!("{series}x{slot}");
-        let item = match dice.roll(10) {
-            0 => meeting(&series, day, from, to).repeating(dice.one_of(&rules)),
-            1 => days_off(&series, day, day + 1 + dice.roll(2) as i64).repeating(dice.one_of(&rules)),
-            2 | 3 => meeting(&exception, day, from, to).instead_of(&series, slot, dice.one_of(&hours)),
-            4 => cancelled(&exception).instead_of(&series, slot, dice.one_of(&hours)),
-            5 => days_off(&format!("e{}", dice.roll(8)), day, day + dice.roll(9) as i64),
-            6 => spanning(&format!("e{}", dice.roll(8)), &at(day, to), &at(day + dice.roll(6) as i64, "20:00")),
-            7 => {
-                let id = dice.one_of(&["s0", "s1", "s2", "s3", "e0", "e1", "e2", "e3"]).to_string();
-                let of_series = |item: &Item| item.json()["recurringEventId"] == json!(id);
-                self.0.retain(|other, item| *other != id && !of_series(item));
-                return vec![cancelled(&id)];
-            }
-            8 => meeting(&series, day, from, to),
-            _ => meeting(&format!("e{}", dice.roll(8)), day, from, to),
-        };
-        let statuses = [json!({}), json!({"status": "tentative"}), json!({"eventType": "outOfOffice"})];
-        let item =
-            if item.json()["status"] == "cancelled" { item } else { item.saying(statuses[dice.roll(3)].clone()) };
-        let id = item.json()["id"].as_str().expect("an id").to_owned();
-        self.0.insert(id, item.clone());
-        vec![item]
-    }
-}
-
-#[test]
-fn any_history_of_deltas_ends_where_one_full_list_begins() {
-    let mut fed = Fed::new();
-    fed.subscribe(COPY, json!({}));
-    for seed in 0..6 {
-        let (mut dice, mut remote) = (Dice::seeded(seed), Remote::default());
-        fed.list(&[]);
-        for step in 0..60 {
-            let edits: Vec<Item> = (0..1 + dice.roll(3)).flat_map(|_| remote.edit(&mut dice)).collect();
-            // An id comes once in a provider's delta, as it last was.
-            let mut latest: Vec<Item> = Vec::new();
-            for edit in edits {
-                latest.retain(|other| other.json()["id"] != edit.json()["id"]);
-                latest.push(edit);
-            }
-            let still = |item: &Item| {
-                let id = item.json()["id"].as_str().unwrap_or_default().to_owned();
-                remote.0.contains_key(&id) || item.json() == cancelled(&id).json()
-            };
-            latest.retain(still);
-            fed.change(&latest);
-            if step % 10 == 9 {
-                // Forgotten first, so that nothing of the copy's own past can hide a mistake.
-                fed.sql.execute("SELECT calsync_unsubscribe($1)", &[&COPY]).expect("forgotten");
-                fed.subscribe(COPY, json!({}));
-                let all: Vec<Item> = remote.0.values().cloned().collect();
-                fed.list_of(COPY, &all);
-                assert_eq!(stored(&mut fed, ROOM), stored(&mut fed, COPY), "seed {seed}, step {step}");
-            }
-        }
-    }
 }

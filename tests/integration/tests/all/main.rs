@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod fault_points;
 mod guest;
+mod history;
 mod integrity;
 mod limits;
 mod operations;
