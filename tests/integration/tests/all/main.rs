@@ -1,9 +1,13 @@
 //! The promises of pg_calsync, kept by a real server, a real worker and real HTTP. One story a test; one file a topic.
 
+mod availability;
 mod bad_input;
+mod booking;
+mod composing;
 mod delta;
 mod durability;
 mod explain;
+mod freebusy;
 mod guest;
 mod limits;
 mod recorded;
