@@ -49,16 +49,28 @@ COMMENT ON FUNCTION calsync_apply_delta IS
 
 -- ------------------------------------------------------------------------------------------------- availability
 
+CREATE FUNCTION calsync.busy_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_busy_rows_wrapper';
+CREATE FUNCTION calsync.free_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_free_rows_wrapper';
+CREATE FUNCTION calsync.slots_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_slots_rows_wrapper';
+COMMENT ON FUNCTION calsync.busy_rows IS 'Internal: tells the planner how many rows calsync_busy will return';
+COMMENT ON FUNCTION calsync.free_rows IS 'Internal: tells the planner how many rows calsync_free will return';
+COMMENT ON FUNCTION calsync.slots_rows IS
+    'Internal: tells the planner how many rows calsync_slots and calsync_group_slots will return';
+
 CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
 RETURNS TABLE (calendar text, busy tstzrange)
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
 COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[]) IS
     'When each calendar is busy: merged, clipped to during, in order. statuses: what counts, by default tentative, busy '
     'and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; see calsync.on_uncovered';
 
 CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[], on_uncovered text)
 RETURNS TABLE (calendar text, busy tstzrange)
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_on_uncovered_wrapper';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows
+AS 'MODULE_PATHNAME', 'calsync_busy_on_uncovered_wrapper';
 COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[], text) IS
     'The same with what is not known said by the call: on_uncovered ''error'' or ''busy'' in place of calsync.on_uncovered';
 
@@ -84,7 +96,7 @@ COMMENT ON FUNCTION calsync_is_free(tstzrange, text[], text) IS
 CREATE FUNCTION calsync_free(during tstzrange, calendars text[], hours tstzmultirange DEFAULT NULL,
                              min_length interval DEFAULT '0')
 RETURNS SETOF tstzrange
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 AS 'MODULE_PATHNAME', 'calsync_free_wrapper';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.free_rows AS 'MODULE_PATHNAME', 'calsync_free_wrapper';
 COMMENT ON FUNCTION calsync_free IS
     'When all of the calendars are free within during and hours (null: at any time), in order; only what is at least '
     'min_length long. Errors as calsync_busy';
@@ -94,7 +106,7 @@ CREATE FUNCTION calsync_slots(during tstzrange, calendars text[], duration inter
                               buffer_before interval DEFAULT '0', buffer_after interval DEFAULT '0',
                               min_notice interval DEFAULT '0', max_results integer DEFAULT NULL)
 RETURNS SETOF tstzrange
-LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 AS 'MODULE_PATHNAME', 'calsync_slots_wrapper';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 SUPPORT calsync.slots_rows AS 'MODULE_PATHNAME', 'calsync_slots_wrapper';
 COMMENT ON FUNCTION calsync_slots IS
     'Meetings of that duration for which all of the calendars are free, with the buffers around it: within during and '
     'hours, beginning where the clock of time_zone shows a whole number of steps since midnight, not before now() + '
@@ -105,7 +117,7 @@ CREATE FUNCTION calsync_group_slots(during tstzrange, groups jsonb, duration int
                                     buffer_before interval DEFAULT '0', buffer_after interval DEFAULT '0',
                                     min_notice interval DEFAULT '0', max_results integer DEFAULT NULL)
 RETURNS TABLE (slot tstzrange, calendars text[])
-LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 AS 'MODULE_PATHNAME', 'calsync_group_slots_wrapper';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 SUPPORT calsync.slots_rows AS 'MODULE_PATHNAME', 'calsync_group_slots_wrapper';
 COMMENT ON FUNCTION calsync_group_slots IS
     'As calsync_slots, where of each group enough are free: [{"any": 2, "calendars": ["a", "b", "c"]}, {"all": true, '
     '"calendars": ["room"]}]. Returns all who are free then, in the order of the groups';

@@ -6,6 +6,7 @@
 mod availability;
 mod credential;
 mod delta;
+mod estimate;
 mod explain;
 mod free;
 mod freebusy;

@@ -167,6 +167,34 @@ fn answers_are_read_from_an_index() {
 }
 
 #[test]
+fn the_planner_is_told_how_many_rows_to_expect() {
+    let mut fed = taken_from_eight_to_nine();
+    let mut expected = |from: &str| {
+        let plan = fed.sql.query_one(&format!("EXPLAIN (FORMAT json) SELECT * FROM {from}"), &[]).expect("a plan");
+        let plan: serde_json::Value = plan.get(0);
+        plan[0]["Plan"]["Plan Rows"].as_f64().expect("an estimate")
+    };
+    let (day, fortnight) = ("tstzrange(now(), now() + '1 day')", "tstzrange(now(), now() + '14 days')");
+
+    assert_eq!(expected(&format!("calsync_slots({fortnight}, '{{room}}', '1 hour', max_results => 5)")), 5.0);
+    // Of 1344 quarters of an hour the room is free for all but a few.
+    let slots = expected(&format!("calsync_slots({fortnight}, '{{room}}', '15 min')"));
+    assert!((650.0..=1344.0).contains(&slots), "{slots}");
+    for function in ["calsync_busy", "calsync_free"] {
+        let of = |expected: &mut dyn FnMut(&str) -> f64, during| expected(&format!("{function}({during}, '{{room}}')"));
+        assert!(of(&mut expected, day) * 7.0 < of(&mut expected, fortnight), "{function}");
+    }
+    let grouped = format!("calsync_group_slots({day}, '[]', '1 hour', '1 hour')");
+    assert!((12.0..=24.0).contains(&expected(&grouped)), "{}", expected(&grouped));
+    // Where nothing is known, the declaration speaks; and what cannot be is for the call to say, not for the plan.
+    assert_eq!(
+        expected("(VALUES (1)) AS v, LATERAL calsync_busy((SELECT '[now,now]'::tstzrange OFFSET 0), '{room}')"),
+        50.0
+    );
+    assert_eq!(expected("calsync_slots('[-infinity,infinity]', '{room}', '0', NULL, NULL)"), 200.0);
+}
+
+#[test]
 fn a_long_answer_ends_at_its_timeout() {
     let mut fed = Fed::new();
     fed.sql
