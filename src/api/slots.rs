@@ -12,7 +12,7 @@ use super::availability::{Question, TimeRange, not_too_many, to_range, window};
 use super::{finite, json_argument, length, multirange, required, zone_argument};
 use crate::error::{Error, Report};
 use crate::store::availability::MicroWindow;
-use crate::store::time::{instant_of, micros, now};
+use crate::store::time::{micros, now, saturating_instant, saturating_micros};
 
 /// One call returns no more.
 const MOST_SLOTS: usize = 100_000;
@@ -141,7 +141,8 @@ impl Arguments<'_> {
         };
         let all = open.first().zip(open.last()).and_then(|(first, last)| Interval::new(first.start(), last.end()));
         let reach = all.map(|all| meeting.reach(all));
-        let reach = reach.and_then(|reach| Interval::new(micros(reach.start()), micros(reach.end())));
+        let reach =
+            reach.and_then(|reach| Interval::new(saturating_micros(reach.start()), saturating_micros(reach.end())));
         Ok(Wanted { meeting, grid, open, reach, most })
     }
 }
@@ -190,7 +191,7 @@ pub(super) fn pause() {
 }
 
 fn instants(interval: MicroWindow) -> Option<Interval> {
-    Interval::new(instant_of(interval.start())?, instant_of(interval.end())?)
+    Interval::new(saturating_instant(interval.start()), saturating_instant(interval.end()))
 }
 
 fn range(slot: Interval) -> Result<TimeRange, Error> {

@@ -171,6 +171,14 @@ fn a_thousand_years_are_not_computed() {
     assert_eq!(fifty.map(|open| open.len()), Ok(18_263));
 }
 
+#[test]
+#[should_panic(expected = "cancelled")]
+fn a_long_window_can_be_cancelled() {
+    let hours = OpenHours::parse(&every_day("09:00", "17:00"), &json!([])).expect("hours");
+
+    let _ = hours.within(between(utc("2000-01-01 00:00"), utc("2050-01-01 00:00")), tz("UTC"), || panic!("cancelled"));
+}
+
 /// The first minute at which the clock has come to `minute` of this day, found by looking at the clock all day.
 fn reached(day: chrono::NaiveDate, minute: i64, zone: &str) -> DateTime<Utc> {
     let wanted = day.and_hms_opt(0, 0, 0).unwrap() + minutes(minute);

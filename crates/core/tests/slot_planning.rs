@@ -2,6 +2,8 @@
 
 mod time_support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use calsync_core::interval::{Interval, coalesce};
 use calsync_core::slots::{Grid, Groups, Meeting, slots};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -168,6 +170,23 @@ fn who_is_named_twice_in_a_group_counts_once() {
     let busy = [("ben", "09:00", "11:00"), ("anna", "09:30", "10:30")];
 
     assert_eq!(group_slots(groups, &busy), ["09:00 anna", "10:30 anna"]);
+}
+
+#[test]
+fn a_long_search_without_a_slot_pauses() {
+    static PAUSES: AtomicUsize = AtomicUsize::new(0);
+    // Free and busy by turns, always busy at midnight, when alone a slot could begin.
+    let from = at("2026-11-23 00:00", "UTC");
+    let busy = (0..5000).map(|n| between(from + minutes(40 * n), from + minutes(40 * n + 15))).collect();
+    let whole = between(from, from + minutes(40 * 5000));
+    let groups = Groups::parse(&json!([{"all": true, "calendars": ["anna"]}])).expect("groups");
+    let grid = Grid::new(minutes(1440), tz("UTC")).expect("a step");
+    let found = groups.slots(meeting(10, 0, 0), grid, &[whole], &[busy], || {
+        PAUSES.fetch_add(1, Ordering::Relaxed);
+    });
+
+    assert_eq!(found.count(), 0);
+    assert!(PAUSES.load(Ordering::Relaxed) > 1);
 }
 
 #[test]

@@ -265,3 +265,20 @@ fn absurd_questions_are_refused() {
     let first = "SELECT count(*) FROM calsync_slots(tstzrange(now(), now() + interval '50 years'), ARRAY[$1], '15 min', max_results => 7)";
     assert_eq!(fed.sql.query_one(first, &[&ROOM]).expect("served").get::<_, i64>(0), 7);
 }
+
+#[test]
+fn buffers_that_reach_beyond_all_time_are_not_known_to_be_free() {
+    let mut fed = taken_from_eight_to_nine();
+    for days in [20_000, 2_500_000, 100_000_000, 2_000_000_000] {
+        for buffer in ["buffer_before", "buffer_after"] {
+            let ask = format!(
+                "SELECT count(*) FROM calsync_slots(tstzrange(now(), now() + interval '2 days'), '{{room}}', '30 min', \
+                     {buffer} => make_interval(days => {days}))"
+            );
+            fed.sql.batch_execute("RESET calsync.on_uncovered").expect("a setting");
+            assert_eq!(sqlstate(&fed.sql.query_one(&ask, &[]).expect_err(&ask)), "SC002", "{ask}");
+            fed.sql.batch_execute("SET calsync.on_uncovered = 'busy'").expect("a setting");
+            assert_eq!(fed.sql.query_one(&ask, &[]).expect(&ask).get::<_, i64>(0), 0, "{ask}");
+        }
+    }
+}
