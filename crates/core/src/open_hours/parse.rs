@@ -13,6 +13,9 @@ const OVERRIDES: &str = "Pass an array such as '[{\"date\": \"2026-12-24\", \"st
 const TIME: &str = "Write it as \"09:00\" or \"09:00:00\"; \"24:00\" is the end of the day.";
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
+/// An object, and where it stands.
+type Located<'a> = (String, &'a Map<String, Value>);
+
 pub(super) fn weekly(rules: &Value) -> Result<[Vec<Hours>; 7], Invalid> {
     let mut weekly: [Vec<Hours>; 7] = Default::default();
     for (path, rule) in objects(rules, "weekly", WEEKLY)? {
@@ -61,7 +64,8 @@ fn one_override(object: &Map<String, Value>, path: &str) -> Result<Override, Inv
     Ok(Override { from, to, hours })
 }
 
-fn objects<'a>(value: &'a Value, name: &str, shape: &str) -> Result<Vec<(String, &'a Map<String, Value>)>, Invalid> {
+/// The elements of an array of objects, each with its path.
+fn objects<'a>(value: &'a Value, name: &str, shape: &str) -> Result<Vec<Located<'a>>, Invalid> {
     let elements = value.as_array().ok_or_else(|| Invalid::new(format!("{name} must be an array"), shape))?;
     let objects = elements.iter().enumerate().map(|(at, element)| {
         let path = format!("{name}[{at}]");

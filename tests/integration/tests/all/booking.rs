@@ -40,7 +40,6 @@ fn book(sql: &mut Client, hour: &str, customer: &str) -> Result<bool, postgres::
 #[test]
 fn of_fifty_who_want_a_slot_one_gets_it() {
     let fed = ready();
-    let fed = Arc::new(fed);
     let together = Arc::new(Barrier::new(BOOKERS as usize));
     let bookers: Vec<_> = (0..BOOKERS)
         .map(|booker| {
