@@ -5,6 +5,7 @@ mod bad_input;
 mod booking;
 mod composing;
 mod delta;
+mod documented;
 mod durability;
 mod explain;
 mod freebusy;
