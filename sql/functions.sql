@@ -76,11 +76,8 @@ COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[], text)
     'The same, the call saying what becomes of what is not known: on_uncovered ''error'' or ''busy''';
 
 CREATE FUNCTION calsync_busy_union(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
-RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE COST 1000
-BEGIN ATOMIC
-    SELECT coalesce(pg_catalog.range_agg(b.busy), '{}'::pg_catalog.tstzmultirange)
-    FROM calsync_busy(during, calendars, statuses) AS b;
-END;
+RETURNS tstzmultirange
+LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_union_wrapper';
 COMMENT ON FUNCTION calsync_busy_union IS
     'When any of the calendars is busy, as one multirange. Errors as calsync_busy';
 

@@ -1,4 +1,4 @@
-//! `calsync_busy`, `calsync_is_free`, `calsync_coverage` (`calsync_busy_union` is SQL over the first).
+//! `calsync_busy`, `calsync_busy_union`, `calsync_is_free`, `calsync_coverage`.
 //!
 //! Promise 1 lives here: before a calendar's time is read, it must be known to the role, covered for the window, and
 //! fresh. What happens otherwise is `calsync.on_uncovered`: an error that names the calendars, or the part that is not
@@ -7,14 +7,16 @@
 
 use calsync_core::busy::{BusyStatus, StatusSet};
 use calsync_core::interval::{Interval, coalesce, subtract};
+use pgrx::AnyElement;
 use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
-use super::required;
+use super::rows::Rows;
+use super::{multirange, required};
 use crate::error::{Error, NotCovered, Remedy, Report, Stale};
 use crate::settings::{self, OnUncovered};
-use crate::store::availability::{self, Answerer, MicroWindow};
-use crate::store::owner::{as_owner, caller};
+use crate::store::availability::{self, Answerer, MicroWindow, TakenTime};
+use crate::store::owner::caller;
 use crate::store::time::{Micros, timestamp_of};
 
 pub(super) type TimeRange = Range<TimestampWithTimeZone>;
@@ -24,8 +26,9 @@ fn calsync_busy(
     during: Option<TimeRange>,
     calendars: Option<Vec<Option<String>>>,
     statuses: Option<Vec<Option<pg_sys::Oid>>>,
-) -> TableIterator<'static, (name!(calendar, String), name!(busy, TimeRange))> {
-    TableIterator::new(busy_rows(during, calendars, statuses, settings::on_uncovered()).report())
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    busy_rows(during, calendars, statuses, settings::on_uncovered(), fcinfo).report();
 }
 
 #[pg_extern(sql = false)]
@@ -34,26 +37,41 @@ fn calsync_busy_on_uncovered(
     calendars: Option<Vec<Option<String>>>,
     statuses: Option<Vec<Option<pg_sys::Oid>>>,
     on_uncovered: Option<&str>,
-) -> TableIterator<'static, (name!(calendar, String), name!(busy, TimeRange))> {
-    let busy = overriding(on_uncovered).and_then(|uncovered| busy_rows(during, calendars, statuses, uncovered));
-    TableIterator::new(busy.report())
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    overriding(on_uncovered).and_then(|uncovered| busy_rows(during, calendars, statuses, uncovered, fcinfo)).report();
 }
 
+/// Returns `(calendar text, busy tstzrange)`.
 fn busy_rows(
     during: Option<TimeRange>,
     calendars: Option<Vec<Option<String>>>,
     statuses: Option<Vec<Option<pg_sys::Oid>>>,
     on_uncovered: OnUncovered,
-) -> Result<Vec<(String, TimeRange)>, Error> {
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), Error> {
     let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
     let question = Question { statuses, on_uncovered, ..Question::of(during, calendars)? };
-    let mut rows = Vec::new();
-    for (calendar, intervals) in question.busy_times()? {
-        for interval in intervals {
-            rows.push((calendar.clone(), to_range(interval)?));
-        }
+    let busy = question.busy_times()?;
+    let mut rows = Rows::begin(fcinfo);
+    for (calendar, intervals) in busy {
+        rows.put_named_ranges(&calendar, &intervals);
     }
-    Ok(rows)
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn calsync_busy_union(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+) -> AnyElement {
+    let busy = || {
+        let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
+        let question = Question { statuses, ..Question::of(during, calendars)? };
+        multirange::write(coalesce(question.busy_times()?.into_iter().flat_map(|(_, busy)| busy)))
+    };
+    busy().report()
 }
 
 #[pg_extern(sql = false)]
@@ -134,27 +152,23 @@ impl Question {
     /// The answer, calendar by calendar in the order asked: merged, clipped, ordered. What is not known is an error,
     /// busy, or ignored.
     pub fn busy_times(&self) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
-        let role = caller();
-        as_owner(|| {
-            let mut asked = self.ask(role)?;
-            if self.on_uncovered == OnUncovered::Error {
-                let objections: Vec<Error> = asked.iter_mut().filter_map(|one| one.objection.take()).collect();
-                if !objections.is_empty() {
-                    return Err(Error::refused(objections, asked.len()));
-                }
+        let mut asked = self.ask()?;
+        if self.on_uncovered == OnUncovered::Error {
+            let objections: Vec<Error> = asked.iter_mut().filter_map(|one| one.objection.take()).collect();
+            if !objections.is_empty() {
+                return Err(Error::refused(objections, asked.len()));
             }
-            Ok(self.read(asked)?.into_iter().map(|answer| (answer.calendar, answer.busy)).collect())
-        })
+        }
+        Ok(self.read(asked)?.into_iter().map(|answer| (answer.calendar, answer.busy)).collect())
     }
 
     /// The same, each calendar with what keeps it from answering.
     pub fn answers(&self) -> Result<Vec<Answer>, Error> {
-        let role = caller();
-        as_owner(|| self.read(self.ask(role)?))
+        self.read(self.ask()?)
     }
 
-    fn ask(&self, role: pg_sys::Oid) -> Result<Vec<Asked>, Error> {
-        let asked = availability::find(role, &self.calendars)?.into_iter().map(|(calendar, answerer)| {
+    fn ask(&self) -> Result<Vec<Asked>, Error> {
+        let asked = availability::find(caller(), &self.calendars)?.into_iter().map(|(calendar, answerer)| {
             let objection = match (&answerer, self.window) {
                 (None, _) => Some(Error::UnknownCalendar { calendar: calendar.clone() }),
                 (Some(answerer), Some(window)) => objection(answerer, window),
@@ -171,24 +185,14 @@ impl Question {
             let nothing = |one: Asked| Answer { calendar: one.calendar, busy: Vec::new(), objection: one.objection };
             return Ok(asked.into_iter().map(nothing).collect());
         };
-        let ids: Vec<i64> = asked.iter().map(|one| one.answerer.as_ref().map_or(0, |answerer| answerer.id)).collect();
-        let mut answers: Vec<Answer> = asked
-            .into_iter()
-            .map(|one| Answer {
-                busy: if self.on_uncovered == OnUncovered::Ignore { Vec::new() } else { one.unknown_time(window) },
-                calendar: one.calendar,
-                objection: one.objection,
-            })
-            .collect();
-        for (position, interval) in availability::taken(&ids, window, self.statuses)? {
-            if let Some(answer) = answers.get_mut(position) {
-                answer.busy.push(interval);
-            }
-        }
-        for answer in &mut answers {
-            answer.busy = coalesce(answer.busy.drain(..));
-        }
-        Ok(answers)
+        let mut taken = TakenTime::in_window(window, self.statuses)?;
+        let answer = |one: Asked| {
+            let unknown = if self.on_uncovered == OnUncovered::Ignore { Vec::new() } else { one.unknown_time(window) };
+            let known = one.answerer.as_ref().map_or(Ok(Vec::new()), |answerer| taken.of(answerer.id))?;
+            let busy = if unknown.is_empty() { known } else { coalesce(known.into_iter().chain(unknown)) };
+            Ok(Answer { calendar: one.calendar, busy, objection: one.objection })
+        };
+        asked.into_iter().map(answer).collect()
     }
 }
 
@@ -256,7 +260,7 @@ fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
         synced_at: shown(synced_at),
         limit: shown_duration(limit),
         last_error: answerer.last_error.clone(),
-        remedy: match (answerer.fed_by_application, answerer.state.as_str(), answerer.max_staleness) {
+        remedy: match (answerer.fed_by_application, answerer.state.label().as_str(), answerer.max_staleness) {
             (true, ..) => Remedy::Feed,
             (_, "paused", _) => Remedy::Resume,
             (_, _, Some(_)) => Remedy::Sync { own_limit: true },
@@ -282,10 +286,10 @@ fn calsync_coverage(
 > {
     let coverage = || -> Result<Vec<_>, Error> {
         let role = caller();
-        let answerers = as_owner(|| match calendars {
-            Some(calendars) => availability::find_all(role, &names(calendars)?),
-            None => Ok(availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect()),
-        })?;
+        let answerers = match calendars {
+            Some(calendars) => availability::find_all(role, &names(calendars)?)?,
+            None => availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect(),
+        };
         answerers.into_iter().map(|(calendar, meant)| coverage_row(calendar, meant)).collect()
     };
     TableIterator::new(coverage().report())
@@ -319,7 +323,7 @@ fn coverage_row(calendar: String, mut meant: Vec<Answerer>) -> Result<CoverageRo
         calendar,
         answerer.covered.map(to_range).transpose()?,
         answerer.synced_at.map(timestamp_of).transpose()?,
-        Some(answerer.state),
+        Some(answerer.state.label()),
         reason.is_none(),
         reason,
     ))

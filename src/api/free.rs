@@ -4,7 +4,8 @@ use calsync_core::interval::{coalesce, intersect, subtract};
 use pgrx::AnyElement;
 use pgrx::prelude::*;
 
-use super::availability::{Question, TimeRange, to_range};
+use super::availability::{Question, TimeRange};
+use super::rows::Rows;
 use super::{length, multirange};
 use crate::error::{Error, Report};
 use crate::store::availability::MicroWindow;
@@ -16,8 +17,9 @@ fn calsync_free(
     calendars: Option<Vec<Option<String>>>,
     hours: Option<AnyElement>,
     min_length: Option<pgrx::datum::Interval>,
-) -> SetOfIterator<'static, TimeRange> {
-    let free = || -> Result<Vec<TimeRange>, Error> {
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    let free = || -> Result<Vec<MicroWindow>, Error> {
         let shortest = shortest(min_length)?;
         let question = Question::of(during, calendars)?;
         let open: Vec<MicroWindow> = question.window.into_iter().collect();
@@ -27,9 +29,10 @@ fn calsync_free(
         };
         let busy = coalesce(question.busy_times()?.into_iter().flat_map(|(_, busy)| busy));
         let long_enough = |free: &MicroWindow| free.end().saturating_sub(free.start()) >= shortest;
-        subtract(&open, &busy).into_iter().filter(long_enough).map(to_range).collect()
+        Ok(subtract(&open, &busy).into_iter().filter(long_enough).collect())
     };
-    SetOfIterator::new(free().report())
+    let free = free().report();
+    Rows::begin(fcinfo).put_ranges(&free);
 }
 
 /// In microseconds.

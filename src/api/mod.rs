@@ -13,6 +13,7 @@ mod freebusy;
 mod multirange;
 mod open_hours;
 mod operations;
+mod rows;
 mod run;
 mod slots;
 mod subscription;

@@ -66,7 +66,7 @@ pub(super) fn write(intervals: impl IntoIterator<Item = MicroWindow>) -> Result<
     multirange.ok_or_else(|| Error::Internal("no multirange was made".to_owned()))
 }
 
-fn range_type() -> *mut pg_sys::TypeCacheEntry {
+pub(super) fn range_type() -> *mut pg_sys::TypeCacheEntry {
     // SAFETY: a look-up of a built-in type; the entry lives as long as the session.
     unsafe { pg_sys::lookup_type_cache(pg_sys::TSTZRANGEOID, pg_sys::TYPECACHE_RANGE_INFO as c_int) }
 }

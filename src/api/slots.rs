@@ -8,7 +8,8 @@ use pgrx::AnyElement;
 use pgrx::datum::Interval as PgInterval;
 use pgrx::prelude::*;
 
-use super::availability::{Question, TimeRange, not_too_many, to_range, window};
+use super::availability::{Question, TimeRange, not_too_many, window};
+use super::rows::Rows;
 use super::{finite, json_argument, length, multirange, required, zone_argument};
 use crate::error::{Error, Report};
 use crate::store::availability::MicroWindow;
@@ -55,7 +56,8 @@ fn calsync_slots(
     buffer_after: Option<PgInterval>,
     min_notice: Option<PgInterval>,
     max_results: Option<i32>,
-) -> SetOfIterator<'static, TimeRange> {
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
     let found = || -> Result<_, Error> {
         let wanted = Arguments {
             during,
@@ -72,9 +74,11 @@ fn calsync_slots(
         let names = super::availability::names(required(calendars, "calendars")?)?;
         let busy = Question::about(wanted.reach, names)?.busy_times()?;
         let busy = coalesce(busy.into_iter().flat_map(|(_, busy)| busy).filter_map(instants));
-        Ok(limited(slots(wanted.meeting, wanted.grid, &wanted.open, &busy), wanted.most))
+        let slots = limited(slots(wanted.meeting, wanted.grid, &wanted.open, &busy), wanted.most);
+        slots.map(|slot| slot.and_then(range)).collect::<Result<Vec<MicroWindow>, Error>>()
     };
-    SetOfIterator::new(found().report().map(|slot| range(slot).report()))
+    let found = found().report();
+    Rows::begin(fcinfo).put_ranges(&found);
 }
 
 #[pg_extern(sql = false)]
@@ -90,8 +94,9 @@ fn calsync_group_slots(
     buffer_after: Option<PgInterval>,
     min_notice: Option<PgInterval>,
     max_results: Option<i32>,
-) -> TableIterator<'static, (name!(slot, TimeRange), name!(calendars, Vec<String>))> {
-    let found = || -> Result<_, Error> {
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    let found = || -> Result<(), Error> {
         let wanted = Arguments {
             during,
             duration,
@@ -110,12 +115,40 @@ fn calsync_group_slots(
         let busy: Vec<Vec<Interval>> =
             busy.into_iter().map(|(_, busy)| busy.into_iter().filter_map(instants).collect()).collect();
         let slots = groups.slots(wanted.meeting, wanted.grid, &wanted.open, &busy, pause);
-        let named = move |(slot, free): (Interval, Rc<[usize]>)| {
-            (slot, free.iter().map(|place| groups.calendars()[*place].clone()).collect::<Vec<_>>())
-        };
-        Ok(limited(slots, wanted.most).map(named))
+        let mut rows = Rows::begin(fcinfo);
+        let mut names = Names { all: groups.calendars(), last: None };
+        for slot in limited(slots, wanted.most) {
+            let (slot, free) = slot?;
+            rows.put_range_with(range(slot)?, names.array(&free));
+        }
+        Ok(())
     };
-    TableIterator::new(found().report().map(|(slot, free)| (range(slot).report(), free)))
+    found().report();
+}
+
+/// Names of calendars as `text[]`. Who is free changes less often than slots follow each other: an array is made once
+/// for all slots that have it.
+struct Names<'a> {
+    all: &'a [String],
+    last: Option<(Rc<[usize]>, pg_sys::Datum)>,
+}
+
+impl Names<'_> {
+    /// Good until the next call.
+    fn array(&mut self, places: &Rc<[usize]>) -> pg_sys::Datum {
+        if let Some((last, array)) = self.last.take() {
+            if Rc::ptr_eq(&last, places) {
+                self.last = Some((last, array));
+                return array;
+            }
+            // SAFETY: made below, by the last call; its rows have copied it.
+            unsafe { pg_sys::pfree(array.cast_mut_ptr()) };
+        }
+        let names: Vec<&str> = places.iter().filter_map(|place| self.all.get(*place)).map(String::as_str).collect();
+        let array = names.into_datum().unwrap_or(pg_sys::Datum::from(0));
+        self.last = Some((Rc::clone(places), array));
+        array
+    }
 }
 
 impl Arguments<'_> {
@@ -171,17 +204,16 @@ fn most(max_results: i32) -> Result<usize, Error> {
 }
 
 /// The first of them, as many as wanted; more than we return at most are an error.
-fn limited<T>(slots: impl Iterator<Item = T>, most: Option<usize>) -> impl Iterator<Item = T> {
+fn limited<T>(slots: impl Iterator<Item = T>, most: Option<usize>) -> impl Iterator<Item = Result<T, Error>> {
     slots.take(most.unwrap_or(usize::MAX)).enumerate().map(|(before, slot)| {
         pause();
         if before == MOST_SLOTS {
-            Err(Error::too_much(
+            return Err(Error::too_much(
                 format!("there are more than {MOST_SLOTS} slots"),
                 "Ask for a shorter window or a longer step, or say max_results.",
-            ))
-            .report()
+            ));
         }
-        slot
+        Ok(slot)
     })
 }
 
@@ -194,9 +226,6 @@ fn instants(interval: MicroWindow) -> Option<Interval> {
     Interval::new(saturating_instant(interval.start()), saturating_instant(interval.end()))
 }
 
-fn range(slot: Interval) -> Result<TimeRange, Error> {
-    match Interval::new(micros(slot.start()), micros(slot.end())) {
-        Some(slot) => to_range(slot),
-        None => Err(Error::Internal("a slot is empty".to_owned())),
-    }
+fn range(slot: Interval) -> Result<MicroWindow, Error> {
+    Interval::new(micros(slot.start()), micros(slot.end())).ok_or_else(|| Error::Internal("a slot is empty".to_owned()))
 }

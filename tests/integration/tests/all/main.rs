@@ -11,6 +11,7 @@ mod explain;
 mod freebusy;
 mod guest;
 mod limits;
+mod reading;
 mod recorded;
 mod roles;
 mod series;
