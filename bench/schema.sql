@@ -23,8 +23,9 @@ CREATE UNLOGGED TABLE bench.event (
 -- What "a one-row primary-key lookup" looks up.
 CREATE TABLE bench.customer (customer_id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 
--- Groups of 50 calendars, so that a statement that asks 50 of them takes one parameter on both sides.
+-- Groups of 50 and of 500 calendars, so that a statement that asks so many takes one parameter on both sides.
 CREATE TABLE bench.pick (pick_id integer PRIMARY KEY, calendars text[] NOT NULL);
+CREATE TABLE bench.pick_500 (pick_id integer PRIMARY KEY, calendars text[] NOT NULL);
 
 -- A start or an end as Google gives it.
 CREATE FUNCTION bench.moment(at timestamptz, all_day boolean) RETURNS jsonb LANGUAGE sql STABLE
