@@ -28,6 +28,7 @@ mod raw {
             isnull: *const bool,
         );
         pub fn pfree(pointer: *mut std::ffi::c_void);
+        pub fn ProcessInterrupts();
     }
 }
 
@@ -85,7 +86,7 @@ impl Rows {
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 for interval in intervals {
                     if pg_sys::InterruptPending != 0 {
-                        pg_sys::ProcessInterrupts();
+                        raw::ProcessInterrupts();
                     }
                     let range = raw::range_serialize(
                         self.range_type,

@@ -316,9 +316,9 @@ impl Pieces {
         found: &mut Vec<MicroWindow>,
     ) -> Ended {
         let mut from = window.start();
-        let mut reaches = [FIRST_REACH, SECOND_REACH].into_iter();
+        let mut reach = Some(FIRST_REACH);
         loop {
-            let to = reaches.next().and_then(|reach| window.end().checked_add(reach));
+            let to = reach.and_then(|reach| window.end().checked_add(reach));
             self.keys[0].sk_argument = pg_sys::Datum::from(subscription);
             self.keys[1].sk_argument = pg_sys::Datum::from(from);
             self.keys[2].sk_argument = pg_sys::Datum::from(to.unwrap_or(Micros::MAX));
@@ -346,7 +346,7 @@ impl Pieces {
                 }
             }
             match to {
-                Some(to) => from = to,
+                Some(to) => (from, reach) = (to, (reach == Some(FIRST_REACH)).then_some(SECOND_REACH)),
                 None => return Ended::Complete,
             }
         }
