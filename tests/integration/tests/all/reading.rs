@@ -181,7 +181,7 @@ fn two_that_each_undo_what_the_other_relied_on_do_not_both_commit() {
     };
     let (room, hall) = (id(&mut fed.sql, ROOM), id(&mut fed.sql, "hall"));
     let (mut one, mut other) = (fed.cluster.connect("postgres"), fed.cluster.connect("postgres"));
-    let mut busy = |sql: &mut Client, calendar: &str| -> bool {
+    let busy = |sql: &mut Client, calendar: &str| -> bool {
         run(sql, "SET enable_seqscan = off; BEGIN ISOLATION LEVEL SERIALIZABLE");
         let question = "SELECT calsync_is_free(tstzrange($1::text::timestamptz, $2::text::timestamptz), ARRAY[$3])";
         let row = sql.query_one(question, &[&at(1, "08:00"), &at(1, "09:00"), &calendar]);
