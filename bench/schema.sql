@@ -102,10 +102,11 @@ END;
 -- Raises where the two sides differ for this window; returns how many busy intervals were compared.
 CREATE FUNCTION bench.same_answer(asked tstzrange, calendars text[]) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    ours     jsonb;
-    theirs   jsonb;
-    compared bigint;
-    is_free  boolean;
+    ours        jsonb;
+    theirs      jsonb;
+    their_union tstzmultirange;
+    compared    bigint;
+    is_free     boolean;
 BEGIN
     SELECT jsonb_object_agg(calendar, busy), coalesce(sum(pieces), 0) INTO ours, compared
     FROM (SELECT calendar, range_agg(busy)::text AS busy, count(*) AS pieces
@@ -118,8 +119,12 @@ BEGIN
           WHERE "selectedCalendarId" = ANY (calendars)
             AND start < (upper(asked) AT TIME ZONE 'UTC') AND "end" > (lower(asked) AT TIME ZONE 'UTC')
           GROUP BY 1) AS answer;
+    SELECT coalesce(range_agg(tstzrange(start AT TIME ZONE 'UTC', "end" AT TIME ZONE 'UTC')) * tstzmultirange(asked), '{}')
+    INTO their_union FROM "CalendarCacheEvent"
+    WHERE "selectedCalendarId" = ANY (calendars)
+        AND start < (upper(asked) AT TIME ZONE 'UTC') AND "end" > (lower(asked) AT TIME ZONE 'UTC');
     is_free := calsync_is_free(asked, calendars);
-    IF ours IS DISTINCT FROM theirs OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
+    IF ours IS DISTINCT FROM theirs OR calsync_busy_union(asked, calendars) IS DISTINCT FROM their_union OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
         RAISE EXCEPTION 'the answers differ for % and %', asked, calendars
             USING DETAIL = format(E'ours: %s\ntheirs: %s\ncalsync_is_free: %s', left(ours::text, 2000), left(theirs::text, 2000), is_free);
     END IF;

@@ -2,7 +2,7 @@
 # `make bench`: measures the read path and the ingest against the peer's SQL, on a cluster of its own, release build.
 # What is measured, and what it gave: bench/README.md.
 #
-#   SCALE=1               thousands of calendars of 500 events (10: five million events)
+#   SCALE=10              thousands of calendars of 500 events: 5 million events, 12 GB; 1 for a tenth, 100 for ten times
 #   ROUNDS=3 SECONDS_EACH=5   each statement is measured ROUNDS times, in turn with the others; the median counts
 #   ONLY='busy_3x7 peer*'     only these of bench/queries, besides lookup; the ingest only where it says ingest
 #   PROFILE=1             afterwards, where the time goes (bench/profile.sh)
@@ -13,7 +13,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$ROOT/bench"
 
-SCALE=${SCALE:-1} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-5} ONLY=${ONLY:-*}
+SCALE=${SCALE:-10} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-5} ONLY=${ONLY:-*}
 CALENDARS=$((SCALE * 1000)) EVENTS=500 HISTORY=200000
 
 # A second private copy of Postgres, so that a release build there and a dev build for the tests never meet.
