@@ -6,6 +6,8 @@
 #   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
 #   make play               a psql prompt on a cluster of its own, with a fake Google to play with
 #   make oracle             the calendar arithmetic against python-dateutil, recurring-ical-events and libical, full size
+#   make soak               the storm of random acts and faults: SEEDS=40 of them, or SEED=17 again (docs/reliability.md)
+#   make mutants            plants each bug of tests/mutations and demands that a test notices
 #   make fuzz               FUZZ_SECONDS=600 of random input for each target of crates/core/fuzz
 #   make lint | bench | fmt | clean
 
@@ -13,7 +15,7 @@ PG_CONFIG ?= pg_config
 DESTDIR ?=
 SHELL := /bin/bash
 
-.PHONY: all install installcheck setup demo play test lint fmt bench oracle fuzz clean
+.PHONY: all install installcheck setup demo play test lint fmt bench oracle soak mutants fuzz clean
 .DEFAULT_GOAL := all
 
 all:
@@ -48,6 +50,12 @@ bench: setup
 
 oracle: setup
 	@scripts/oracle.sh
+
+soak: setup
+	@SEEDS="$(SEEDS)" SEED="$(SEED)" FIRST="$(FIRST)" ACTS="$(ACTS)" THREADS="$(THREADS)" scripts/soak.sh
+
+mutants: setup
+	@ONLY="$(ONLY)" scripts/mutants.sh
 
 fuzz:
 	@scripts/fuzz.sh

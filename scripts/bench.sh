@@ -4,7 +4,8 @@
 #
 #   SCALE=10              thousands of calendars of 500 events: 5 million events, 12 GB; 1 for a tenth, 100 for ten times
 #   ROUNDS=3 SECONDS_EACH=5   each statement is measured ROUNDS times, in turn with the others; the median counts
-#   ONLY='busy_3x7 peer*'     only these of bench/queries, besides lookup; the ingest only where it says ingest
+#   ONLY='busy_3x7 peer*'     only these of bench/queries, besides lookup; the ingest and the worker only where it says
+#                         ingest, polling
 #   PROFILE=1             afterwards, where the time goes (bench/profile.sh)
 #   KEEP=1                leaves the cluster running and says where
 #   CLUSTER=<directory>   measures reads on a cluster that was kept
@@ -161,6 +162,15 @@ ingest() {
     run postgres -v calendars="$CALENDARS" -f check_ingest.sql
 }
 
+# The worker against the fake Google, in a cluster of its own: tests/integration/examples/polling.rs.
+polling() {
+    wanted polling && [ -z "${CLUSTER:-}" ] || return 0
+    say "measuring the worker: 2,000 calendars, 100,000 polls, 100,000 events (four minutes)"
+    echo
+    (cd "$ROOT" && PG_CALSYNC_PG_BIN=$STAGED_BIN cargo run --locked --release --quiet --package calsync-integration \
+        --example polling)
+}
+
 buffers() {
     echo
     echo "Buffers of a warm one-week question, calendar with 1,000 and with $HISTORY events (ours, the peer's merged):"
@@ -186,4 +196,5 @@ reads
 two_clients
 buffers
 ingest
+polling
 [ -z "${PROFILE:-}" ] || . ./profile.sh

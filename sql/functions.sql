@@ -27,7 +27,7 @@ RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_sync_wrapper'
 COMMENT ON FUNCTION calsync_sync IS
     'Makes one calendar, or all that the role may see, due now; the worker is woken at commit. Returns how many';
 
-CREATE FUNCTION calsync_resync(calendar text)
+CREATE FUNCTION calsync_resync(calendar text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_resync_wrapper';
 COMMENT ON FUNCTION calsync_resync IS
     'Drops the sync token and what is staged: the next sync is full. The calendar answers as before until then';

@@ -49,5 +49,19 @@ GRANT EXECUTE ON FUNCTION
 TO calsync_operator;
 GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;
 
+-- What an operator looks at and does; for all calendars of the database calsync_cleanup, for the role's own the others.
+GRANT SELECT ON calsync.progress, calsync.stat_provider TO calsync_reader, calsync_operator;
+-- Numbers without names of calendars: of all databases.
+GRANT SELECT ON calsync.stat_worker TO calsync_operator;
+REVOKE ALL ON FUNCTION calsync.worker_lines() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION calsync.worker_lines() TO calsync_operator;
+REVOKE ALL ON FUNCTION
+    calsync_check(text[]), calsync_repair(text[]), calsync_cleanup(), calsync_health(), calsync_changes(bigint, text[])
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    calsync_health(), calsync_changes(bigint, text[]), calsync.change_lines(bigint, text[])
+TO calsync_reader, calsync_operator;
+GRANT EXECUTE ON FUNCTION calsync_check(text[]), calsync_repair(text[]), calsync_cleanup() TO calsync_operator;
+
 -- Last of all: a worker may start as soon as this commits.
 SELECT calsync.announce();

@@ -27,7 +27,8 @@ use pgrx::prelude::*;
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/functions.sql", name = "functions", requires = ["schema"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["views"], finalize);
+extension_sql_file!("../sql/operations.sql", name = "operations", requires = ["views"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["operations"], finalize);
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use calsync_core::schedule::Polling;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// What a question about a window that the cache does not hold gets for an answer.
@@ -23,15 +24,18 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
+static MAX_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1200);
 static PUSH_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(6 * 3600);
 static FULL_SYNC_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
 static MAX_CONCURRENCY: GucSetting<i32> = GucSetting::<i32>::new(16);
 static REQUESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(600);
+static PROJECT_REQUESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_RESPONSE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
 static HORIZON: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
+static CHANGE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
 static MAX_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(DAY);
 static ON_UNCOVERED: GucSetting<OnUncovered> = GucSetting::<OnUncovered>::new(OnUncovered::Error);
 static GOOGLE_API_URL: GucSetting<Option<CString>> =
@@ -84,10 +88,23 @@ fn define_worker() {
         Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
-    seconds(c"calsync.poll_interval", c"How often a calendar is polled.", &POLL_INTERVAL, 1, 30 * DAY);
+    seconds(
+        c"calsync.poll_interval",
+        c"How often a calendar is polled in which something happens.",
+        &POLL_INTERVAL,
+        1,
+        30 * DAY,
+    );
+    seconds(
+        c"calsync.max_poll_interval",
+        c"How often a calendar is polled in which nothing happens. Less than calsync.poll_interval: as often as that.",
+        &MAX_POLL_INTERVAL,
+        1,
+        30 * DAY,
+    );
     seconds(
         c"calsync.push_poll_interval",
-        c"How often a calendar with a live push channel is polled. Not used in this version.",
+        c"How often a calendar with a live push channel is polled.",
         &PUSH_POLL_INTERVAL,
         1,
         30 * DAY,
@@ -112,8 +129,18 @@ fn define_worker() {
     GucRegistry::define_int_guc(
         c"calsync.requests_per_minute",
         c"Requests a minute for each credential, and for all calendars without one together.",
-        c"",
+        c"In any sliding minute, by all workers of the cluster; a tenth of it at once.",
         &REQUESTS_PER_MINUTE,
+        1,
+        1_000_000,
+        Sighup,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"calsync.project_requests_per_minute",
+        c"Requests a minute for all credentials together.",
+        c"In any sliding minute, by all workers of the cluster; a tenth of it at once.",
+        &PROJECT_REQUESTS_PER_MINUTE,
         1,
         1_000_000,
         Sighup,
@@ -172,6 +199,7 @@ fn define_network() {
 fn define_answers() {
     seconds(c"calsync.horizon", c"How far ahead of now occurrences are expanded.", &HORIZON, DAY, LONGEST_REACH);
     seconds(c"calsync.retention", c"How far back from now occurrences are kept.", &RETENTION, 0, LONGEST_REACH);
+    seconds(c"calsync.change_retention", c"How long the change feed is kept.", &CHANGE_RETENTION, 60, 3650 * DAY);
     GucRegistry::define_int_guc(
         c"calsync.max_staleness",
         c"How old a calendar's last sync may be before answers about it are refused (SC003).",
@@ -206,11 +234,13 @@ fn seconds(
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub enabled: bool,
-    pub poll_interval: Duration,
+    pub polling: Polling,
+    pub push_poll_interval: Duration,
     /// None: never.
     pub full_sync_interval: Option<Duration>,
     pub max_concurrency: usize,
-    pub requests_per_minute: usize,
+    pub requests_per_minute: u32,
+    pub project_requests_per_minute: u32,
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
     /// In bytes.
@@ -233,10 +263,12 @@ impl Settings {
         let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().max(0) as u64);
         Settings {
             enabled: ENABLED.get(),
-            poll_interval: seconds(&POLL_INTERVAL),
+            polling: Polling { shortest: seconds(&POLL_INTERVAL), longest: seconds(&MAX_POLL_INTERVAL) },
+            push_poll_interval: seconds(&PUSH_POLL_INTERVAL),
             full_sync_interval: Some(seconds(&FULL_SYNC_INTERVAL)).filter(|interval| !interval.is_zero()),
             max_concurrency: MAX_CONCURRENCY.get().max(1) as usize,
-            requests_per_minute: REQUESTS_PER_MINUTE.get().max(1) as usize,
+            requests_per_minute: REQUESTS_PER_MINUTE.get().max(1) as u32,
+            project_requests_per_minute: PROJECT_REQUESTS_PER_MINUTE.get().max(1) as u32,
             connect_timeout: millis(&CONNECT_TIMEOUT),
             request_timeout: millis(&REQUEST_TIMEOUT),
             max_response_size: MAX_RESPONSE_SIZE.get().max(1) as u64 * 1024,
@@ -251,6 +283,14 @@ pub fn window() -> Window {
         horizon: Duration::from_secs(HORIZON.get().max(0) as u64),
         retention: Duration::from_secs(RETENTION.get().max(0) as u64),
     }
+}
+
+pub fn change_retention() -> Duration {
+    Duration::from_secs(CHANGE_RETENTION.get().max(0) as u64)
+}
+
+pub fn enabled() -> bool {
+    ENABLED.get()
 }
 
 /// In seconds.

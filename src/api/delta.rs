@@ -1,11 +1,10 @@
 //! `calsync_apply_delta`.
 
-use calsync_core::delta::InvalidDelta;
 use pgrx::AnyElement;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 
-use super::{read_jsonb, required};
+use super::{jsonb_text, required};
 use crate::error::{Error, Report};
 use crate::store::delta::{self, Applied};
 use crate::store::owner::{as_writing_owner, caller};
@@ -13,9 +12,9 @@ use crate::store::owner::{as_writing_owner, caller};
 #[pg_extern(sql = false)]
 fn calsync_apply_delta(delta: Option<AnyElement>) -> pgrx::composite_type!('static, "calsync.delta_result") {
     let apply = || -> Result<Applied, Error> {
-        let delta = read_jsonb(&required(delta, "delta")?).map_err(|error| InvalidDelta::unreadable(&error))?;
+        let delta = required(delta, "delta")?;
         let role = caller();
-        as_writing_owner(c"calsync_apply_delta()", || delta::apply(role, &delta))
+        as_writing_owner(c"calsync_apply_delta()", || delta::apply(role, jsonb_text(&delta)))
     };
     let applied = apply().report();
     as_composite(applied).report()

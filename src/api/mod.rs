@@ -4,12 +4,14 @@
 //! [`crate::error::Report::report`], the one place where an error becomes an SQLSTATE.
 
 mod availability;
+mod change;
 mod credential;
 mod delta;
 mod estimate;
 mod explain;
 mod free;
 mod freebusy;
+mod integrity;
 mod multirange;
 mod open_hours;
 mod operations;
@@ -38,9 +40,15 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
 
 /// An argument of type jsonb, read by ourselves: pgrx' own conversion panics where the nesting is too deep for it.
 fn read_jsonb(argument: &AnyElement) -> Result<Value, serde_json::Error> {
-    // SAFETY: the SQL declaration gives the argument the type jsonb; jsonb_out returns a palloc'd C string.
+    serde_json::from_slice(jsonb_text(argument))
+}
+
+/// The text of an argument of type jsonb.
+fn jsonb_text(argument: &AnyElement) -> &[u8] {
+    // SAFETY: the SQL declaration gives the argument the type jsonb; jsonb_out returns a palloc'd C string, which lives
+    // as long as the call.
     let text: Option<&CStr> = unsafe { pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(argument.datum())]) };
-    serde_json::from_slice(text.unwrap_or_default().to_bytes())
+    text.unwrap_or_default().to_bytes()
 }
 
 /// The same, where what cannot be read is an invalid argument.

@@ -1,8 +1,19 @@
-//! `calsync_version`, and what the extension script calls.
+//! `calsync_version`, `calsync_health`, and what the extension script calls.
 
+use pgrx::JsonB;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
+use serde_json::{Value, json};
 
-use crate::worker;
+use crate::error::{Error, Report as _};
+use crate::settings;
+use crate::store::health::{self, Calendars};
+use crate::store::owner::{as_owner, caller};
+use crate::store::time;
+use crate::store::{availability, owner};
+use crate::worker::board::{self, Report};
+use crate::worker::{self, Running};
 
 #[pg_extern(sql = false)]
 fn calsync_version() -> &'static str {
@@ -13,4 +24,119 @@ fn calsync_version() -> &'static str {
 #[pg_extern(sql = false)]
 fn calsync_announce() {
     worker::wake::launcher_at_commit();
+}
+
+type WorkerLine = (Oid, i32, TimestampWithTimeZone, Option<TimestampWithTimeZone>, i32, i32, i64, i64, i64);
+
+/// Behind the view `calsync.stat_worker`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn calsync_worker_lines() -> TableIterator<
+    'static,
+    (
+        name!(database, Oid),
+        name!(pid, i32),
+        name!(started_at, TimestampWithTimeZone),
+        name!(last_answer_at, Option<TimestampWithTimeZone>),
+        name!(under_way, i32),
+        name!(width, i32),
+        name!(requests, i64),
+        name!(answers, i64),
+        name!(failures, i64),
+    ),
+> {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let line = |told: Report| -> Result<WorkerLine, Error> {
+        let last_answer_at = Some(told.last_answer_at).filter(|at| *at != 0).map(time::timestamp_of).transpose()?;
+        Ok((
+            Oid::from(told.database),
+            told.pid,
+            time::timestamp_of(told.started_at)?,
+            last_answer_at,
+            told.under_way as i32,
+            told.width as i32,
+            count(told.requests),
+            count(told.answers),
+            count(told.failures),
+        ))
+    };
+    let lines: Result<Vec<WorkerLine>, Error> = board::reports().into_iter().map(line).collect();
+    TableIterator::new(lines.report())
+}
+
+#[pg_extern(sql = false)]
+fn calsync_health() -> JsonB {
+    let health = || -> Result<Value, Error> {
+        let role = caller();
+        let calendars = as_owner(|| {
+            let ids = availability::all(role)?.into_iter().map(|one| one.id).collect();
+            health::calendars(ids)
+        })?;
+        Ok(shown(worker::running(), &calendars))
+    };
+    JsonB(health().report())
+}
+
+fn shown(running: Running, calendars: &Calendars) -> Value {
+    let enabled = settings::enabled();
+    let standby = owner::is_standby();
+    let problems: Vec<Value> = problems(running, enabled, standby, calendars)
+        .into_iter()
+        .map(|(problem, hint)| json!({"problem": problem, "hint": hint}))
+        .collect();
+    json!({
+        "ok": problems.is_empty(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "enabled": enabled,
+        "standby": standby,
+        "worker_running": running == Running::Worker,
+        "calendars": calendars.by_state,
+        "due": calendars.due,
+        "oldest_due": calendars.oldest_due.map(iso),
+        "oldest_synced_at": calendars.oldest_synced_at.map(iso),
+        "never_synced": calendars.never_synced,
+        "stale": calendars.stale,
+        "flagged_events": calendars.flagged,
+        "problems": problems,
+    })
+}
+
+fn iso(at: TimestampWithTimeZone) -> String {
+    at.to_iso_string()
+}
+
+/// What somebody should look at, each with what to do. A standby only answers: no worker is missed there.
+fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendars) -> Vec<(String, &'static str)> {
+    let mut problems = Vec::new();
+    if !standby {
+        match running {
+            Running::Worker => {}
+            Running::NotPreloaded => problems.push((
+                "no worker: the library is not preloaded".to_owned(),
+                "Add pg_calsync to shared_preload_libraries and restart, or CALL calsync_run() regularly.",
+            )),
+            Running::NoWorker => problems.push((
+                "no worker runs in this database".to_owned(),
+                "See calsync.databases, max_worker_processes and the server's log.",
+            )),
+        }
+        if !enabled {
+            problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload."));
+        }
+    }
+    for (count, what, hint) in [
+        (calendars.stale, "stale or gone: questions about them fail (SC003)", "See last_error in calsync.status."),
+        (
+            calendars.in_state("needs_credential"),
+            "refused by the provider",
+            "Replace the credential that calsync.status names in last_error.",
+        ),
+        (calendars.in_state("backoff"), "failing, tried again at next_sync_at", "See last_error in calsync.status."),
+        (calendars.flagged, "not understood (events)", "See calsync.event.problem; they block their time."),
+    ] {
+        if count > 0 {
+            problems.push((format!("{count} {what}"), hint));
+        }
+    }
+    problems
 }

@@ -1,21 +1,17 @@
 //! `CALL calsync_run()`: the worker's work in the foreground.
 
-use std::time::Duration;
-
 use pgrx::prelude::*;
 
-use crate::engine::Engine;
-use crate::engine::transactions::{ProcedureTransactions, Transactions};
+use crate::engine::transactions::{ProcedureTransactions, Transactions, UnitFailed};
+use crate::engine::{Engine, upkeep};
 use crate::error::{Error, Report};
 use crate::settings::Settings;
+use crate::store::claims;
 use crate::store::owner::refuse_if_read_only;
-use crate::store::{rounds, upkeep};
 use crate::worker::latch;
 
-/// How often a round that waits for its credential's budget is looked at.
-const HELD_BACK: Duration = Duration::from_secs(1);
-/// Windows slid by one call, at most.
-const SLIDES: usize = 1000;
+/// Calendars slid, or cleaned, by one call, at most.
+const AT_ONCE: usize = 1000;
 
 #[pg_extern(sql = false)]
 fn calsync_run(max_calendars: Option<i32>, fcinfo: pg_sys::FunctionCallInfo) {
@@ -62,37 +58,34 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
         return Ok(());
     }
     let mut transactions = ProcedureTransactions::connect()?;
-    let mut engine = Engine::new(&settings).map_err(|error| Error::Internal(error.to_string()))?;
-    // Claims of sessions that died, and of an earlier call of this one that was cut short.
-    transactions
-        .run(&mut || rounds::release_claims_of_the_dead().and_then(|_| rounds::release_own_claims()))
-        .map_err(|failed| Error::Internal(failed.reason))?;
-    let mut left = at_most;
-    loop {
-        let failed = |failed: crate::engine::transactions::UnitFailed| Error::Internal(failed.reason);
-        left -= engine.claim(&mut transactions, &settings, left).map_err(failed)?;
-        if engine.is_idle() {
-            break;
-        }
-        let timeout = if engine.holds_back() { HELD_BACK } else { settings.request_timeout };
-        if let Err(cancelled) = transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout))) {
-            // Whoever syncs next shall not wait for leases to run out.
-            drop(engine);
-            let _ = transactions.run(&mut rounds::release_own_claims);
-            cancelled.rethrow();
-        }
-        engine.handle_answers(&mut transactions, &settings);
+    let synced = sync(&mut transactions, &settings, at_most);
+    let cancelled = transactions.take_cancel();
+    if synced.is_err() || cancelled.is_some() {
+        // Whoever syncs next shall not wait for leases to run out.
+        let _ = transactions.run(&mut claims::release_own_claims);
     }
-    slide_windows(&mut transactions)
+    if let Some(cancelled) = cancelled {
+        cancelled.rethrow();
+    }
+    synced.map_err(|failed| Error::Internal(failed.reason))
 }
 
-fn slide_windows(transactions: &mut impl Transactions) -> Result<(), Error> {
-    let to_slide =
-        transactions.run(&mut || upkeep::to_slide(SLIDES)).map_err(|failed| Error::Internal(failed.reason))?;
-    for id in to_slide {
-        if let Err(failed) = transactions.run(&mut || upkeep::slide(id)) {
-            pgrx::warning!("the window of subscription {id} could not be slid: {}", failed.reason);
+/// Until nothing is due, or the call is cancelled.
+fn sync(transactions: &mut ProcedureTransactions, settings: &Settings, at_most: usize) -> Result<(), UnitFailed> {
+    let mut engine = Engine::new(settings).map_err(|error| UnitFailed { reason: error.to_string() })?;
+    // Claims of sessions that died, and of an earlier call of this one that was cut short.
+    transactions.run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))?;
+    let mut left = at_most;
+    loop {
+        left -= engine.claim(transactions, settings, left)?;
+        // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
+        let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
+        if engine.is_idle() && wait.is_none() {
+            break;
         }
+        let timeout = wait.unwrap_or(settings.request_timeout);
+        transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout)));
+        engine.handle_answers(transactions, settings);
     }
-    Ok(())
+    upkeep::run(transactions, AT_ONCE).map(drop)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
+use crate::store::change;
 use crate::store::credential;
 use crate::store::owner::{as_writing_owner, caller, role_name};
 use crate::store::subscription::{self, Provider, Wanted};
@@ -123,7 +124,11 @@ fn calsync_unsubscribe(calendar: Option<String>) -> bool {
         let calendar = required(calendar, "calendar")?;
         let role = caller();
         as_writing_owner(c"calsync_unsubscribe()", || match subscription::find_for_update(role, &calendar) {
-            Ok(found) => subscription::unsubscribe(found.id).map(|()| true),
+            Ok(found) => {
+                change::notify(&found)?;
+                subscription::unsubscribe(found.id)?;
+                Ok(true)
+            }
             Err(Error::UnknownCalendar { .. }) => Ok(false),
             Err(error) => Err(error),
         })
@@ -143,7 +148,16 @@ fn calsync_resume(calendar: Option<String>) {
 
 #[pg_extern(sql = false)]
 fn calsync_resync(calendar: Option<String>) {
-    change(c"calsync_resync()", calendar, subscription::resync).report();
+    let resync = || match calendar {
+        Some(_) => change(c"calsync_resync()", calendar, subscription::resync),
+        None => {
+            let role = caller();
+            as_writing_owner(c"calsync_resync()", || subscription::resync_all(role))?;
+            worker::wake::worker_at_commit();
+            Ok(())
+        }
+    };
+    resync().report();
 }
 
 /// Changes one calendar, then wakes the worker, which may have something to do, or to leave.

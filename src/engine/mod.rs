@@ -8,39 +8,60 @@
 //! - a provider that accepts and never answers holds up nobody but its own calendar
 //! - an ERROR while applying one calendar is that calendar's failure, and the others go on
 //! - a process that dies in a round leaves the calendar as it was, to be claimed again
+//! - a calendar whose row a forgotten transaction has locked is passed over, the others go on
+//! - ten thousand calendars that are due after an outage are asked for as fast as the provider answers and the budgets
+//!   allow, oldest first, not all at once
 
+pub mod budgets;
 pub mod http;
 mod round;
 pub mod transactions;
+pub mod upkeep;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use calsync_core::budget::Spent;
+use calsync_core::providers::Answer;
+use calsync_core::ramp::Ramp;
 
 use crate::settings::Settings;
-use crate::store;
+use crate::store::claims::{self, Permit};
+use crate::store::time;
+use budgets::Budgets;
 use http::{Exchange, HttpThreads};
-use round::Round;
+use round::{Next, Reading, Round};
 use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
-/// What a budget of requests is counted over.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Whose budget a request uses: owner and name; None: all calendars without a credential.
-pub type Credential = Option<(String, String)>;
+/// How often an answer is tried again whose calendar somebody has locked.
+const LOCKED_RETRY: Duration = Duration::from_secs(1);
 
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
     http: HttpThreads,
     rounds: HashMap<u64, Round>,
     next_ticket: u64,
-    /// When requests were sent, a credential (None: without one), for its budget a minute.
-    sent: HashMap<Credential, VecDeque<Instant>>,
-    /// Rounds whose next request must wait for the budget.
-    held_back: Vec<Round>,
+    budgets: Budgets,
+    ramp: Ramp,
+    /// Rounds whose next request must wait for the budget, and how long.
+    held_back: Vec<(Round, Instant)>,
+    /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
+    locked: Vec<(Round, Answer, Instant)>,
+    last_unlocking: Option<Instant>,
+    /// Since the engine was made.
+    pub counts: Counts,
+}
+
+/// What an engine has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub requests: u64,
+    pub answers: u64,
+    pub failures: u64,
+    /// In microseconds since 2000; 0: never.
+    pub last_answer_at: i64,
 }
 
 impl Engine {
@@ -49,8 +70,12 @@ impl Engine {
             http: HttpThreads::new(settings)?,
             rounds: HashMap::new(),
             next_ticket: 0,
-            sent: HashMap::new(),
+            budgets: Budgets::default(),
+            ramp: Ramp::default(),
             held_back: Vec::new(),
+            locked: Vec::new(),
+            last_unlocking: None,
+            counts: Counts::default(),
         })
     }
 
@@ -65,16 +90,22 @@ impl Engine {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.rounds.is_empty() && self.held_back.is_empty()
+        self.under_way() == 0
     }
 
-    fn under_way(&self) -> usize {
-        self.rounds.len() + self.held_back.len()
+    /// Rounds claimed and not ended.
+    pub fn under_way(&self) -> usize {
+        self.rounds.len() + self.held_back.len() + self.locked.len()
+    }
+
+    /// How many rounds may be under way just now.
+    pub fn width(&self, settings: &Settings) -> usize {
+        self.ramp.width(settings.max_concurrency)
     }
 
     /// Whether another round could begin now.
     pub fn has_room(&self, settings: &Settings) -> bool {
-        self.under_way() < settings.max_concurrency
+        self.under_way() < self.width(settings)
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -85,71 +116,111 @@ impl Engine {
         settings: &Settings,
         at_most: usize,
     ) -> Result<usize, UnitFailed> {
-        let room = settings.max_concurrency.saturating_sub(self.under_way()).min(at_most);
+        let room = self.width(settings).saturating_sub(self.under_way()).min(at_most);
         if room == 0 || !settings.enabled {
             return Ok(0);
         }
-        let spent = self.spent_credentials(settings);
-        let lease = lease(settings);
-        let claimed = transactions.run(&mut || store::rounds::claim(room, lease, &spent))?;
+        let budgets = &mut self.budgets;
+        let claimed = transactions.run(&mut || {
+            let spent = budgets.spent().cloned().collect();
+            claims::claim(room, lease(settings), spent, |credential| match budgets.charge(credential, settings) {
+                Ok(()) => Permit::Go,
+                Err(Spent::Credential { .. }) => Permit::NotThisCredential,
+                Err(Spent::Project { .. }) => Permit::Nobody,
+            })
+        })?;
         let count = claimed.len();
-        for subscription in claimed {
-            let round = Round::begin(subscription, settings);
-            self.send(round, settings);
+        for claim in claimed {
+            self.send(Round::begin(claim, settings), settings);
         }
         Ok(count)
     }
 
-    /// Applies the answers that have come. Each is a transaction of its own; what fails is that calendar's failure.
+    /// Applies the answers that have come, and sends what was held back. What fails is that calendar's failure.
+    ///
+    /// An answer with news is a transaction of its own; those that say "nothing new" share one.
     pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
+        let mut read: Vec<(Round, Answer, Reading)> = Vec::new();
         for Exchange { ticket, answer } in self.http.take_answers() {
-            let Some(round) = self.rounds.remove(&ticket) else { continue };
-            if let Some(round) = round.on_answer(answer, transactions, settings) {
-                self.send(round, settings);
+            let Some(mut round) = self.rounds.remove(&ticket) else { continue };
+            let reading = round.read(&answer);
+            self.counts.answers += 1;
+            self.counts.last_answer_at = time::micros(chrono::Utc::now());
+            if reading.is_failure() {
+                self.counts.failures += 1;
             }
+            if reading.is_providers_trouble() {
+                self.ramp.failed();
+            } else {
+                self.ramp.answered(settings.max_concurrency);
+            }
+            read.push((round, answer, reading));
         }
-        for round in std::mem::take(&mut self.held_back) {
-            self.send(round, settings);
+        round::end_quiet(&mut read, transactions, settings);
+        for (round, answer, reading) in read {
+            self.act(round, answer, reading, Instant::now(), transactions, settings);
+        }
+        self.retry_locked(transactions, settings);
+        let now = Instant::now();
+        for (round, due) in std::mem::take(&mut self.held_back) {
+            if due <= now { self.request(round, settings) } else { self.held_back.push((round, due)) }
         }
     }
 
-    /// Sends the round's next request, or holds it back while its credential's budget is spent.
-    fn send(&mut self, round: Round, settings: &Settings) {
-        let credential = round.credential();
-        if self.is_spent(&credential, settings) {
-            self.held_back.push(round);
+    fn act(
+        &mut self,
+        round: Round,
+        answer: Answer,
+        reading: Reading,
+        since: Instant,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) {
+        match round.act(reading, transactions, settings) {
+            Next::Request(round) => self.request(round, settings),
+            Next::Ended => {}
+            Next::Locked(round) => self.locked.push((round, answer, since)),
+        }
+    }
+
+    /// Those that waited longer than their lease are given up: the calendar is claimed anew once it is free.
+    fn retry_locked(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
+        if self.locked.is_empty() || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
             return;
         }
+        self.last_unlocking = Some(Instant::now());
+        for (mut round, answer, since) in std::mem::take(&mut self.locked) {
+            if since.elapsed() < lease(settings) {
+                let reading = round.read(&answer);
+                self.act(round, answer, reading, since, transactions, settings);
+            }
+        }
+    }
+
+    /// Sends a further request of a round, or holds it back while the budget is spent.
+    fn request(&mut self, round: Round, settings: &Settings) {
+        match self.budgets.charge(&round.credential(), settings) {
+            Ok(()) => self.send(round, settings),
+            Err(spent) => self.held_back.push((round, Instant::now() + budgets::wait_until(spent.until()))),
+        }
+    }
+
+    fn send(&mut self, round: Round, settings: &Settings) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.sent.entry(credential).or_default().push_back(Instant::now());
+        self.counts.requests += 1;
         self.http.send(ticket, round.request(settings));
         self.rounds.insert(ticket, round);
     }
 
-    fn is_spent(&mut self, credential: &Credential, settings: &Settings) -> bool {
-        let now = Instant::now();
-        let Some(times) = self.sent.get_mut(credential) else { return false };
-        while times.front().is_some_and(|sent| now.duration_since(*sent) >= MINUTE) {
-            times.pop_front();
-        }
-        times.len() >= settings.requests_per_minute
-    }
-
-    /// Credentials that may not be used again within this minute.
-    fn spent_credentials(&mut self, settings: &Settings) -> Vec<Credential> {
-        let all: Vec<Credential> = self.sent.keys().cloned().collect();
-        let spent = all.into_iter().filter(|credential| self.is_spent(credential, settings)).collect();
-        self.sent.retain(|_, times| !times.is_empty());
-        spent
-    }
-
-    /// Whether a round waits for its credential's budget.
-    pub fn holds_back(&self) -> bool {
-        !self.held_back.is_empty()
+    /// The longest time to sleep while something waits here for its time; None: nothing does.
+    pub fn shortest_wait(&self) -> Option<Duration> {
+        let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let locked = (!self.locked.is_empty()).then_some(LOCKED_RETRY);
+        held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }
 
-fn lease(settings: &Settings) -> TimeDelta {
-    TimeDelta::from_std(settings.request_timeout + LEASE_SLACK).unwrap_or(TimeDelta::minutes(2))
+fn lease(settings: &Settings) -> Duration {
+    settings.request_timeout + LEASE_SLACK
 }

@@ -7,46 +7,70 @@ use calsync_core::schedule;
 use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss};
 use chrono::{DateTime, Utc};
 
-use super::transactions::Transactions;
-use super::{Credential, lease};
+use super::budgets::Credential;
+use super::lease;
+use super::transactions::{Transactions, UnitFailed};
 use crate::settings::Settings;
-use crate::store::rounds::{self, Outcome, Progress, RoundPage};
+use crate::store::claims::Claim;
+use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
 use crate::store::subscription::Subscription;
 
 /// A claimed calendar and how far its round got.
 pub struct Round {
-    claim: Subscription,
+    claim: Claim,
     /// The token it is asked with; None: a full sync.
     expected: Option<SyncToken>,
     page_token: Option<String>,
+    /// Pages read so far.
     pages: i32,
     started_at: DateTime<Utc>,
 }
 
+/// What an answer means for its round.
+pub struct Reading(Step);
+
+impl Reading {
+    pub fn is_failure(&self) -> bool {
+        matches!(self.0, Step::Fail(_))
+    }
+
+    /// The provider itself is in trouble, or wants to be left alone.
+    pub fn is_providers_trouble(&self) -> bool {
+        matches!(&self.0, Step::Fail(failure)
+            if matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited))
+    }
+}
+
+/// What is to be done with a round.
+pub enum Next {
+    Request(Round),
+    Ended,
+    /// Somebody else has locked the calendar: show the same answer again later.
+    Locked(Round),
+}
+
 impl Round {
-    pub fn begin(claim: Subscription, settings: &Settings) -> Self {
+    pub fn begin(claim: Claim, settings: &Settings) -> Self {
         let now = Utc::now();
-        let mut expected = claim.sync_token.clone();
-        let incremental = claim.options().is_ok_and(|options| options.incremental);
+        let Subscription { sync_token, token_params, .. } = &claim.subscription;
+        let incremental = claim.subscription.options().is_ok_and(|options| options.incremental);
         // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently").
-        if !incremental
-            || claim.token_params.as_deref() != Some(google::parameters_version())
-            || is_full_sync_due(&claim, settings, now)
-        {
-            expected = None;
-        }
+        let is_good = incremental
+            && token_params.as_deref() == Some(google::parameters_version())
+            && !is_full_sync_due(&claim.subscription, settings, now);
+        let expected = sync_token.clone().filter(|_| is_good);
         Round { claim, expected, page_token: None, pages: 0, started_at: now }
     }
 
     /// Whose budget its requests use.
     pub fn credential(&self) -> Credential {
-        self.claim.credential.clone().map(|name| (self.claim.owner.clone(), name))
+        self.claim.credential()
     }
 
     pub fn request(&self, settings: &Settings) -> Request {
         google::ListRequest {
             base_url: &settings.google_api_url,
-            calendar: &self.claim.remote_id,
+            calendar: &self.claim.subscription.remote_id,
             sync_token: self.expected.as_deref(),
             page_token: self.page_token.as_deref(),
             bearer: None,
@@ -54,19 +78,16 @@ impl Round {
         .request()
     }
 
-    /// Does what the answer asks for. Returns the round where it goes on; whatever goes wrong is its calendar's failure.
-    pub fn on_answer(
-        mut self,
-        answer: Answer,
-        transactions: &mut impl Transactions,
-        settings: &Settings,
-    ) -> Option<Round> {
-        self.pages += 1;
-        let step = match self.claim.options() {
-            Ok(options) => google::read_answer(&answer, self.expected.is_some(), &options),
+    pub fn read(&mut self, answer: &Answer) -> Reading {
+        Reading(match self.claim.subscription.options() {
+            Ok(options) => google::read_answer(answer, self.expected.is_some(), &options),
             Err(error) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
-        };
-        match step {
+        })
+    }
+
+    /// Does what the answer asks for. Whatever goes wrong is the calendar's failure.
+    pub fn act(self, reading: Reading, transactions: &mut impl Transactions, settings: &Settings) -> Next {
+        match reading.0 {
             Step::NextPage { page, next } => self.stage(page, next, transactions, settings),
             Step::Commit { page, successor } => self.commit(page, &successor, transactions, settings),
             Step::FullSync { because } => self.start_over(because, transactions),
@@ -74,78 +95,101 @@ impl Round {
         }
     }
 
+    /// With the page that has just been read.
     fn progress(&self) -> Progress {
-        Progress { full_sync: self.expected.is_none(), pages: self.pages, started_at: self.started_at }
+        Progress { full_sync: self.expected.is_none(), pages: self.pages + 1, started_at: self.started_at }
     }
 
-    fn stage(
-        mut self,
-        page: Page,
-        next: String,
-        transactions: &mut impl Transactions,
-        settings: &Settings,
-    ) -> Option<Round> {
+    fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
+        let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
+        let wait = if self.claim.watched { settings.push_poll_interval } else { interval };
+        NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()) }
+    }
+
+    fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
         let page = PageRows::from(page);
-        let staged = transactions
-            .run(&mut || rounds::stage(&self.claim, &page.of_round(self.expected.as_deref()), &next, lease(settings)));
+        let staged = transactions.run(&mut || {
+            let page = page.of_round(self.expected.as_deref());
+            rounds::stage(&self.claim.subscription, &page, &next, lease(settings))
+        });
         match staged {
             Ok(Outcome::Done(())) => {
                 self.page_token = Some(next);
-                Some(self)
+                self.pages += 1;
+                Next::Request(self)
             }
-            Ok(Outcome::Superseded) => None,
-            Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
+            Ok(Outcome::Superseded) => Next::Ended,
+            Ok(Outcome::Locked) => Next::Locked(self),
+            Err(failed) => self.fail(&could_not_apply(&failed), transactions),
         }
     }
 
-    fn commit(
-        self,
-        page: Page,
-        successor: &str,
-        transactions: &mut impl Transactions,
-        settings: &Settings,
-    ) -> Option<Round> {
+    fn commit(self, page: Page, successor: &str, transactions: &mut impl Transactions, settings: &Settings) -> Next {
         let page = PageRows::from(page);
-        let next_sync_at = schedule::next_poll(Utc::now(), settings.poll_interval, random());
         let committed = transactions.run(&mut || {
-            rounds::commit(
-                &self.claim,
-                &page.of_round(self.expected.as_deref()),
-                successor,
-                self.progress(),
-                next_sync_at,
-            )
+            let page = page.of_round(self.expected.as_deref());
+            rounds::commit(&self.claim, &page, successor, self.progress(), |news| self.next_poll(news, settings))
         });
         match committed {
-            Ok(_) => None,
-            Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
+            Ok(Outcome::Done(_) | Outcome::Superseded) => Next::Ended,
+            Ok(Outcome::Locked) => Next::Locked(self),
+            Err(failed) => self.fail(&could_not_apply(&failed), transactions),
         }
     }
 
-    fn start_over(mut self, because: TokenLoss, transactions: &mut impl Transactions) -> Option<Round> {
-        match transactions.run(&mut || rounds::lose_token(&self.claim, because, self.progress())) {
+    fn start_over(mut self, because: TokenLoss, transactions: &mut impl Transactions) -> Next {
+        match transactions.run(&mut || rounds::lose_token(&self.claim.subscription, because, self.progress())) {
             Ok(Outcome::Done(())) => {
-                self.claim.sync_token = None;
+                self.claim.subscription.sync_token = None;
                 self.expected = None;
                 self.page_token = None;
                 self.pages = 0;
                 self.started_at = Utc::now();
-                Some(self)
+                Next::Request(self)
             }
-            Ok(Outcome::Superseded) => None,
-            Err(failed) => self.fail(&could_not_apply(&failed.reason), transactions),
+            Ok(Outcome::Superseded) => Next::Ended,
+            Ok(Outcome::Locked) => Next::Locked(self),
+            Err(failed) => self.fail(&could_not_apply(&failed), transactions),
         }
     }
 
     /// Writes the failure down. Where even that fails, the lease runs out and the calendar is claimed again.
-    fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Option<Round> {
+    fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Next {
         let now = Utc::now();
-        let _ = transactions.run(&mut || {
-            rounds::fail(&self.claim, failure, self.progress(), |failures, failing_since| {
+        let written = transactions.run(&mut || {
+            rounds::fail(&self.claim.subscription, failure, self.progress(), |failures, failing_since| {
                 schedule::after_failure(now, failures, failing_since, failure, random())
             })
         });
-        None
+        if matches!(written, Ok(Outcome::Locked)) { Next::Locked(self) } else { Next::Ended }
+    }
+
+    /// The successor, where the round is one poll that brought nothing else, and nothing hangs on its end but the time.
+    fn quiet<'a>(&'a self, reading: &'a Reading, settings: &Settings) -> Option<Quiet<'a>> {
+        let Subscription { time_zone, covered, .. } = &self.claim.subscription;
+        let Step::Commit { page, successor } = &reading.0 else { return None };
+        let same_zone = page.time_zone.as_ref().is_none_or(|zone| zone == time_zone);
+        if !page.changes.is_empty() || !same_zone || self.pages > 0 || self.claim.probes || covered.is_none() {
+            return None;
+        }
+        Some(Quiet {
+            claim: &self.claim.subscription,
+            expected: self.expected.as_deref()?,
+            successor,
+            started_at: self.started_at,
+            next: self.next_poll(false, settings),
+        })
+    }
+}
+
+/// Ends the rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
+pub fn end_quiet(read: &mut Vec<(Round, Answer, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
+    let quiet: Vec<Quiet> = read.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
+    if quiet.is_empty() {
+        return;
+    }
+    if let Ok(ended) = transactions.run(&mut || rounds::commit_quiet(&quiet)) {
+        read.retain(|(round, _, _)| !ended.contains(&round.claim.subscription.id));
     }
 }
 
@@ -176,8 +220,8 @@ fn is_full_sync_due(claim: &Subscription, settings: &Settings, now: DateTime<Utc
         .is_some_and(|interval| schedule::full_sync_due(claim.full_synced_at, interval, claim.id, now))
 }
 
-fn could_not_apply(reason: &str) -> Failure {
-    Failure::new(FailureKind::Passing, format!("the answer could not be applied: {reason}"))
+fn could_not_apply(failed: &UnitFailed) -> Failure {
+    Failure::new(FailureKind::Passing, format!("the answer could not be applied: {}", failed.reason))
 }
 
 /// In 0..1; for jitter only.

@@ -8,10 +8,10 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::{PgTryBuilder, spi};
+use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
-use crate::store::owner::as_owner;
+use crate::store::owner::as_writer;
 
 /// The unit left no trace.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct WorkerTransactions;
 
 impl Transactions for WorkerTransactions {
     fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
-        in_transaction(|| as_owner(&mut *work))
+        in_transaction(|| as_writer(&mut *work))
     }
 }
 
@@ -70,7 +70,8 @@ fn in_transaction<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitF
 
 /// For a procedure called outside a transaction block: holds the SPI connection that allows committing.
 pub struct ProcedureTransactions {
-    _connected: (),
+    /// Somebody cancelled the call: no unit is begun any more.
+    cancelled: Option<Box<CaughtError>>,
 }
 
 impl ProcedureTransactions {
@@ -79,14 +80,18 @@ impl ProcedureTransactions {
         // SAFETY: a plain call; matched by SPI_finish in `drop`, or by Postgres where an ERROR passes.
         let status = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
         pgrx::Spi::check_status(status).map_err(|error: spi::SpiError| Error::Spi(error))?;
-        Ok(ProcedureTransactions { _connected: () })
+        Ok(ProcedureTransactions { cancelled: None })
     }
 }
 
 impl ProcedureTransactions {
-    /// Waits for something, interruptibly, holding no snapshot; an ERROR meanwhile (a cancel, say) is handed back, and
-    /// transactions can go on.
-    pub fn wait(&mut self, wait: impl FnOnce()) -> Result<(), Box<CaughtError>> {
+    /// What to raise, where the call was cancelled. Then units can be run again, to tidy up.
+    pub fn take_cancel(&mut self) -> Option<Box<CaughtError>> {
+        self.cancelled.take()
+    }
+
+    /// Waits for something, interruptibly, holding no snapshot; an ERROR meanwhile is a cancel.
+    pub fn wait(&mut self, wait: impl FnOnce()) {
         // SAFETY: as in `run` below, without a snapshot.
         unsafe {
             let context = pg_sys::CurrentMemoryContext;
@@ -96,16 +101,16 @@ impl ProcedureTransactions {
             let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
                 wait();
                 pg_sys::ReleaseCurrentSubTransaction();
-                Ok(())
+                None
             }))
-            .catch_others(|caught| Err(Box::new(caught)))
+            .catch_others(|caught| Some(Box::new(caught)))
             .execute();
-            if outcome.is_err() {
+            if outcome.is_some() {
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
             }
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::CurrentResourceOwner = owner;
-            outcome
+            self.cancelled = outcome.or(self.cancelled.take());
         }
     }
 }
@@ -121,6 +126,9 @@ impl Drop for ProcedureTransactions {
 
 impl Transactions for ProcedureTransactions {
     fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
+        if self.cancelled.is_some() {
+            return Err(UnitFailed { reason: "the call was cancelled".to_owned() });
+        }
         // SAFETY: what plpgsql does around a block that catches exceptions: memory context and resource owner are as
         // before, whichever way it ends. The snapshot is popped by us, or by the subtransaction's abort.
         unsafe {
@@ -129,8 +137,8 @@ impl Transactions for ProcedureTransactions {
             pg_sys::BeginInternalSubTransaction(std::ptr::null());
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            let outcome = caught(|| {
-                let value = as_owner(&mut *work)?;
+            let outcome = caught_or_cancelled(|| {
+                let value = as_writer(&mut *work)?;
                 pg_sys::PopActiveSnapshot();
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(value)
@@ -141,20 +149,31 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::CurrentResourceOwner = owner;
             pg_sys::SPI_commit();
-            outcome
+            outcome.map_err(|(failed, cancelled)| {
+                self.cancelled = cancelled;
+                failed
+            })
         }
     }
 }
 
 /// Runs `work`, turning an ERROR of Postgres' and a panic into a reason.
 fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, UnitFailed> {
-    PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(|error| UnitFailed { reason: error.to_string() })))
+    caught_or_cancelled(work).map_err(|(failed, _)| failed)
+}
+
+/// The same; a cancel is no failure of the work, and comes with it.
+fn caught_or_cancelled<T>(
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, (UnitFailed, Option<Box<CaughtError>>)> {
+    PgTryBuilder::new(AssertUnwindSafe(|| work().map_err(|error| (UnitFailed { reason: error.to_string() }, None))))
         .catch_others(|caught| {
-            let reason = match caught {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-                CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
-            };
-            Err(UnitFailed { reason })
+            let (CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. }) = &caught;
+            let failed = UnitFailed { reason: report.message().to_owned() };
+            let is_cancel = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+            Err((failed, is_cancel.then(|| Box::new(caught))))
         })
         .execute()
 }

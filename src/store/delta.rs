@@ -5,7 +5,6 @@ use calsync_core::merge::latest_of_each;
 use calsync_core::row::RowChange;
 use chrono::TimeDelta;
 use pgrx::pg_sys;
-use serde_json::Value;
 
 use super::merge::{self, Counts, Source};
 use super::rounds::{self, Progress};
@@ -33,7 +32,8 @@ const APPLICATION_PARAMETERS: &str = "application";
 /// deleted since.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::hours(1);
 
-pub fn apply(role: pg_sys::Oid, json: &Value) -> Result<Applied, Error> {
+/// `json`: the delta's text.
+pub fn apply(role: pg_sys::Oid, json: &[u8]) -> Result<Applied, Error> {
     let envelope = delta::read_envelope(json)?;
     let mut subscription = subscription::find_for_update(role, &envelope.calendar)?;
     // Everything is read before anything is written: a delta is applied as a whole or not at all.

@@ -5,16 +5,21 @@
 
 pub mod availability;
 pub mod busy;
+pub mod change;
+pub mod claims;
+mod columns;
 pub mod credential;
 pub mod delta;
 pub mod expansion;
 pub mod explain;
+pub mod health;
+pub mod integrity;
 mod layout;
 pub mod merge;
 pub mod owner;
-// The read path needs it no more; the statements that write are about to be planned once a session, too.
-#[allow(dead_code)]
 pub mod plan;
+pub mod repair;
+pub mod retention;
 pub mod rounds;
 pub mod scan;
 pub mod staging;

@@ -14,6 +14,24 @@ use crate::error::Error;
 /// Runs `work` as the owner of the tables, with `search_path` pinned. An ERROR inside undoes both with the
 /// (sub)transaction, as Postgres does for every such switch.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    with_settings(&[SEARCH_PATH], work)
+}
+
+const SEARCH_PATH: (&CStr, &CStr) = (c"search_path", c"pg_catalog, pg_temp");
+
+/// What writes reaches its rows through the index made for it. Left to itself the planner would guess: plans are made
+/// while a calendar's rows are being written for the first time, when there are no statistics, and are kept; a sort or a
+/// bitmap that is cheap for the ten rows it expects is not for 100,000.
+const BY_INDEX: [(&CStr, &CStr); 3] =
+    [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off")];
+
+/// [`as_owner`], for work that writes.
+pub fn as_writer<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let [seqscan, bitmapscan, sort] = BY_INDEX;
+    with_settings(&[SEARCH_PATH, seqscan, bitmapscan, sort], work)
+}
+
+fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let owner = table_owner()?;
     let mut caller = pg_sys::InvalidOid;
     let mut context: c_int = 0;
@@ -23,16 +41,18 @@ pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> 
         pg_sys::GetUserIdAndSecContext(&mut caller, &mut context);
         pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int);
         let nest_level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
+        for (name, value) in settings {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
         nest_level
     };
     let result = work();
@@ -44,10 +64,10 @@ pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> 
     result
 }
 
-/// [`as_owner`], for a function that writes.
+/// [`as_writer`], for an SQL function.
 pub fn as_writing_owner<T>(function: &CStr, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     refuse_if_read_only(function);
-    as_owner(work)
+    as_writer(work)
 }
 
 /// On a standby and in a read-only transaction, raises what any command that writes raises there.
@@ -99,6 +119,19 @@ pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
         let owner = pg_sys::get_role_oid(owner.as_ptr(), true);
         if owner == pg_sys::InvalidOid { pg_sys::superuser_arg(role) } else { pg_sys::has_privs_of_role(role, owner) }
     }
+}
+
+/// Whether `role` may do what the owner of the tables may.
+pub fn may_do_everything(role: pg_sys::Oid) -> Result<bool, Error> {
+    let owner = table_owner()?;
+    // SAFETY: a catalog look-up.
+    Ok(unsafe { pg_sys::has_privs_of_role(role, owner) })
+}
+
+/// Whether this server follows another.
+pub fn is_standby() -> bool {
+    // SAFETY: reads a variable in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
 }
 
 /// The name of a role.

@@ -1,11 +1,12 @@
-//! Statements of the read path: planned once a session, always read-only.
+//! Statements that are run again and again: planned once a session.
 //!
-//! pgrx' `select` stops being read-only once the transaction has written, and then fails in a parallel worker; and it
-//! plans anew at each call. The availability functions are STABLE and PARALLEL SAFE, so they read under the caller's
-//! snapshot, always.
+//! pgrx' `select` and `update` plan anew at each call; for the small statements of a poll or of a delta that is most of
+//! what they cost. Questions about time run no statement at all: [`super::scan`].
+//!
+//! Plans are generic: each statement reaches its rows by a key that does not depend on what is asked.
 
-use std::cell::Cell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CString, c_char};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -13,15 +14,20 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 
-/// A statement and, once it has run in this session, its plan. For a `thread_local`.
-pub struct ReadPlan {
-    sql: &'static CStr,
-    plan: Cell<pg_sys::SPIPlanPtr>,
+/// A statement and, once it has run in this session, its plan. For a `static`.
+pub struct Plan {
+    sql: &'static str,
+    plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
 
-impl ReadPlan {
-    pub const fn new(sql: &'static CStr) -> Self {
-        ReadPlan { sql, plan: Cell::new(std::ptr::null_mut()) }
+impl Plan {
+    /// Writes, or reads what was just written.
+    pub const fn writing(sql: &'static str) -> Self {
+        Plan { sql, plan: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    pub fn sql(&self) -> &'static str {
+        self.sql
     }
 
     /// Runs it and hands each row to `read`. The types of the arguments must be the same at every call.
@@ -30,46 +36,132 @@ impl ReadPlan {
         arguments: &[DatumWithOid],
         mut read: impl FnMut(&Row) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
+        self.executed(arguments, |table| {
+            let Some(table) = table else { return Ok(Vec::new()) };
+            // SAFETY: the table has this many tuples, and lives until SPI is finished, after `read` has seen each.
+            let tuples = unsafe { std::slice::from_raw_parts(table.vals, table.numvals as usize) };
+            tuples.iter().map(|&tuple| read(&Row { tuple, description: table.tupdesc })).collect()
+        })
+    }
+
+    /// Runs it and hands the first row to `read`; None: there is none.
+    pub fn first<T>(
+        &self,
+        arguments: &[DatumWithOid],
+        read: impl FnOnce(&Row) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.executed(arguments, |table| {
+            let Some(table) = table.filter(|table| table.numvals > 0) else { return Ok(None) };
+            // SAFETY: the table has a tuple.
+            let tuple = unsafe { *table.vals };
+            read(&Row { tuple, description: table.tupdesc }).map(Some)
+        })
+    }
+
+    /// Runs it for what it does.
+    pub fn run(&self, arguments: &[DatumWithOid]) -> Result<(), Error> {
+        self.executed(arguments, |_| Ok(()))
+    }
+
+    fn executed<T>(
+        &self,
+        arguments: &[DatumWithOid],
+        read: impl FnOnce(Option<&pg_sys::SPITupleTable>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         Spi::connect(|_connected| {
-            let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
-            if self.plan.get().is_null() {
-                // SAFETY: connected to SPI; a plan that is kept lives until the session ends, and Postgres plans it
-                // anew whenever what it refers to changes.
-                unsafe {
-                    // Generic: the range of the index is the same whatever is asked, and planning costs more than reading.
-                    let plan = pg_sys::SPI_prepare_cursor(
-                        self.sql.as_ptr(),
-                        types.len() as i32,
-                        types.as_mut_ptr(),
-                        pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
-                    );
-                    if plan.is_null() {
-                        return Err(Error::Internal("a statement could not be planned".to_owned()));
-                    }
-                    pg_sys::SPI_keepplan(plan);
-                    self.plan.set(plan);
-                }
-            }
-            let null = pg_sys::Datum::from(0);
-            let mut values: Vec<pg_sys::Datum> =
-                arguments.iter().map(|argument| argument.datum().map_or(null, |datum| datum.sans_lifetime())).collect();
-            let nulls: Vec<c_char> = arguments
-                .iter()
-                .map(|argument| if argument.datum().is_some() { b' ' as c_char } else { b'n' as c_char })
-                .collect();
+            let plan = self.prepared(arguments)?;
+            let (mut values, nulls) = values(arguments);
             // SAFETY: values and nulls have an entry an argument, of the types the plan was made for; the tuple table
-            // lives until SPI is finished, after `read` has seen each row.
+            // lives until SPI is finished.
             unsafe {
-                let status = pg_sys::SPI_execute_plan(self.plan.get(), values.as_mut_ptr(), nulls.as_ptr(), true, 0);
-                if status != pg_sys::SPI_OK_SELECT as i32 {
-                    return Err(Error::Internal(format!("a statement of the read path ended with status {status}")));
+                // Not read-only: it sees what this transaction has written so far.
+                let status = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+                if status < 0 {
+                    return Err(Error::Internal(format!("a statement ended with SPI status {status}")));
                 }
-                let table = &*pg_sys::SPI_tuptable;
-                let tuples = std::slice::from_raw_parts(table.vals, table.numvals as usize);
-                tuples.iter().map(|&tuple| read(&Row { tuple, description: table.tupdesc })).collect()
+                read(pg_sys::SPI_tuptable.as_ref())
             }
         })
     }
+
+    /// The plan, made at the first call. SPI must be connected.
+    fn prepared(&self, arguments: &[DatumWithOid]) -> Result<pg_sys::SPIPlanPtr, Error> {
+        let kept = self.plan.load(Ordering::Relaxed);
+        if !kept.is_null() {
+            return Ok(kept);
+        }
+        let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
+        let sql = CString::new(self.sql).map_err(|error| Error::Internal(error.to_string()))?;
+        // SAFETY: connected to SPI; a plan that is kept lives until the session ends, and Postgres plans it anew
+        // whenever what it refers to changes.
+        unsafe {
+            let plan = pg_sys::SPI_prepare_cursor(
+                sql.as_ptr(),
+                types.len() as i32,
+                types.as_mut_ptr(),
+                pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+            );
+            if plan.is_null() {
+                return Err(Error::Internal("a statement could not be planned".to_owned()));
+            }
+            pg_sys::SPI_keepplan(plan);
+            self.plan.store(plan, Ordering::Relaxed);
+            Ok(plan)
+        }
+    }
+}
+
+fn values(arguments: &[DatumWithOid]) -> (Vec<pg_sys::Datum>, Vec<c_char>) {
+    let null = pg_sys::Datum::from(0);
+    arguments
+        .iter()
+        .map(|argument| match argument.datum() {
+            Some(datum) => (datum.sans_lifetime(), b' ' as c_char),
+            None => (null, b'n' as c_char),
+        })
+        .unzip()
+}
+
+/// Runs a statement and hands its rows to `read` in batches, so that memory does not grow with their number: a batch is
+/// forgotten when `read` returns. What `read` writes is not seen by the statement.
+///
+/// A statement that writes and returns rows is run to its end before the first batch; its rows wait in a tuplestore,
+/// which spills to disk.
+pub fn in_batches(
+    sql: &str,
+    arguments: &[DatumWithOid],
+    batch: usize,
+    mut read: impl FnMut(&[Row]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    Spi::connect(|_connected| {
+        let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
+        let (mut values, nulls) = values(arguments);
+        let sql = CString::new(sql).map_err(|error| Error::Internal(error.to_string()))?;
+        // SAFETY: connected to SPI; the arrays have an entry an argument. A portal that an ERROR leaves open is closed by
+        // the end of the (sub)transaction; each tuple table is freed once its rows have been read.
+        unsafe {
+            let portal = pg_sys::SPI_cursor_open_with_args(
+                std::ptr::null(),
+                sql.as_ptr(),
+                types.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                false,
+                0,
+            );
+            loop {
+                pg_sys::SPI_cursor_fetch(portal, true, batch as _);
+                let Some(table) = pg_sys::SPI_tuptable.as_ref().filter(|table| table.numvals > 0) else { break };
+                let tuples = std::slice::from_raw_parts(table.vals, table.numvals as usize);
+                let rows: Vec<Row> = tuples.iter().map(|&tuple| Row { tuple, description: table.tupdesc }).collect();
+                read(&rows)?;
+                pg_sys::SPI_freetuptable(std::ptr::from_ref(table).cast_mut());
+            }
+            pg_sys::SPI_cursor_close(portal);
+        }
+        Ok(())
+    })
 }
 
 /// One row of a result, while `read` looks at it.

@@ -1,23 +1,26 @@
 //! Rounds of syncing, as the tables see them: claimed, staged, committed, failed.
 //!
-//! A claim gives the calendar's `lease` number to its holder. Whatever the holder writes later, it first locks the
+//! A claim ([`super::claims`]) gives the calendar's `lease` number to its holder. Whatever the holder writes later, it first locks the
 //! subscription and checks that the lease is still its own and the token still the one it asked with: a round that was
 //! overtaken (by a newer claim, `calsync_resync`, `calsync_pause`, an unsubscription, a delta from the application)
-//! leaves no trace.
+//! leaves no trace. The row is never waited for: while somebody else holds its lock, the answer is kept.
 //!
-//! A claim also moves `next_sync_at` to the end of the lease, so that a round that dies is repeated; whoever makes the
-//! calendar due meanwhile (`calsync_sync`) moves it again, and the end of the round then leaves that wish alone.
+//! Whoever makes the calendar due during a round (`calsync_sync`) moves `next_sync_at` away from the end of the lease,
+//! and the end of the round leaves that wish alone.
+
+use std::time::Duration;
 
 use calsync_core::row::RowChange;
-use calsync_core::schedule::Retry;
+use calsync_core::schedule::{Retry, Slows};
 use calsync_core::sync::{Failure, FailureKind, TokenLoss};
-use chrono::{DateTime, TimeDelta, Utc};
-use pgrx::datum::TimestampWithTimeZone;
+use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 
+use super::claims::{Claim, do_not_wait_for_the_disk};
+use super::credential;
 use super::merge::{self, Counts, Source};
 use super::staging::{self, StagedPage};
-use super::subscription::{self, Subscription, read_all};
+use super::subscription::{self, Subscription, TryLock};
 use super::time;
 use crate::error::Error;
 
@@ -38,162 +41,163 @@ pub struct Progress {
     pub started_at: DateTime<Utc>,
 }
 
-/// The round was overtaken, or not.
+/// When a calendar is polled next, and the interval that this follows from.
+#[derive(Debug, Clone, Copy)]
+pub struct NextPoll {
+    pub interval: Duration,
+    pub at: DateTime<Utc>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<T> {
     Done(T),
+    /// The round was overtaken.
     Superseded,
+    /// Somebody else holds the lock of the calendar's row: nothing was done, try again later.
+    Locked,
 }
 
-/// Claims up to `limit` calendars that are due, oldest first, for the length of `lease`; none of `spent` credentials,
-/// (owner, name) or None for calendars without one.
-pub fn claim(limit: usize, lease: TimeDelta, spent: &[Option<(String, String)>]) -> Result<Vec<Subscription>, Error> {
-    let (owners, names): (Vec<String>, Vec<String>) = spent.iter().flatten().cloned().unzip();
-    let none_is_spent = spent.contains(&None);
-    let claimed = Spi::connect_mut(|client| {
-        let sql = format!(
-            "WITH due AS MATERIALIZED ( \
-                 SELECT s.subscription_id FROM calsync.subscription AS s \
-                 LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-                 WHERE s.next_sync_at <= clock_timestamp() AND s.provider <> 'none' AND s.state <> 'paused' \
-                     AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
-                     AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) \
-                     AND NOT ($5 AND s.credential IS NULL) \
-                     AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS spent (owner, name) \
-                                     WHERE spent.owner = s.owner AND spent.name = s.credential) \
-                 ORDER BY s.next_sync_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED) \
-             UPDATE calsync.subscription AS s SET lease = s.lease + 1, leased_by = pg_backend_pid(), \
-                 leased_at = now(), leased_until = now() + make_interval(secs => $2), \
-                 next_sync_at = now() + make_interval(secs => $2) \
-             FROM due WHERE s.subscription_id = due.subscription_id RETURNING {}",
-            Subscription::COLUMNS
-        );
-        let seconds = lease.num_milliseconds() as f64 / 1000.0;
-        let arguments = [(limit as i64).into(), seconds.into(), owners.into(), names.into(), none_is_spent.into()];
-        read_all(client.update(&sql, None, &arguments)?)
-    })?;
-    for subscription in &claimed {
-        staging::discard_abandoned(subscription.id, subscription.lease)?;
-    }
-    Ok(claimed)
-}
-
-/// Gives back the calendars that a process claimed and did not live to sync. Returns how many.
-pub fn release_claims_of_the_dead() -> Result<usize, Error> {
-    Spi::connect_mut(|client| {
-        let table = client.update(
-            "UPDATE calsync.subscription AS s SET leased_until = NULL, next_sync_at = now() \
-             WHERE s.leased_until > now() AND NOT EXISTS ( \
-                 SELECT FROM pg_stat_get_activity(NULL) AS a \
-                 WHERE a.pid = s.leased_by AND a.backend_start <= s.leased_at) \
-             RETURNING s.subscription_id",
-            None,
-            &[],
-        )?;
-        Ok(table.len())
-    })
-}
-
-/// Gives back what this very process claimed in a call that was cancelled.
-pub fn release_own_claims() -> Result<(), Error> {
-    Spi::connect_mut(|client| {
-        client.update(
-            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, lease = lease + 1, \
-                 next_sync_at = now() \
-             WHERE leased_by = pg_backend_pid() AND leased_until IS NOT NULL",
-            None,
-            &[],
-        )?;
-        Ok(())
-    })
-}
-
-/// When there is a calendar to claim; None: not before somebody makes one due. Calendars under way do not count: their
-/// round's end is looked at anyway.
-pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
-    Spi::connect(|client| {
-        let table = client.select(
-            "SELECT least( \
-                 (SELECT s.next_sync_at FROM calsync.subscription AS s \
-                  LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-                  WHERE s.next_sync_at IS NOT NULL AND s.provider <> 'none' AND s.state <> 'paused' \
-                      AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
-                      AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) \
-                  ORDER BY s.next_sync_at LIMIT 1), \
-                 (SELECT min(c.retry_at) FROM calsync.credential AS c WHERE c.retry_at > clock_timestamp()))",
-            None,
-            &[],
-        )?;
-        if table.is_empty() {
-            return Ok(None);
-        }
-        Ok(table.first().get_one::<TimestampWithTimeZone>()?.and_then(time::instant))
-    })
-}
-
-/// The claim's subscription, locked, if the round still counts.
-fn still_ours(claim: &Subscription, expected: Option<&str>) -> Result<Option<Subscription>, Error> {
-    let current = subscription::lock(claim.id)?;
-    Ok(current.filter(|current| {
-        // A full sync asks with no token and replaces whatever there is, so it need not match; a delta must.
+/// Does `work` with the claim's subscription locked, if the round still counts.
+fn while_ours<T>(
+    claim: &Subscription,
+    expected: Option<&str>,
+    work: impl FnOnce(Subscription) -> Result<T, Error>,
+) -> Result<Outcome<T>, Error> {
+    let current = match subscription::try_lock(claim.id)? {
+        TryLock::HeldElsewhere => return Ok(Outcome::Locked),
+        TryLock::Locked(current) => Some(current),
+        TryLock::Gone => None,
+    };
+    // A full sync asks with no token and replaces whatever there is, so it need not match; a delta must.
+    let ours = current.filter(|current| {
         current.lease == claim.lease && (expected.is_none() || current.sync_token.as_deref() == expected)
-    }))
+    });
+    match ours {
+        Some(current) => work(*current).map(Outcome::Done),
+        None => {
+            staging::discard(claim.id, claim.lease)?;
+            Ok(Outcome::Superseded)
+        }
+    }
 }
 
 /// Keeps a page of which more follow, and prolongs the lease.
-pub fn stage(claim: &Subscription, page: &RoundPage, next: &str, lease: TimeDelta) -> Result<Outcome<()>, Error> {
-    if still_ours(claim, page.expected)?.is_none() {
-        return superseded(claim);
-    }
-    staging::add_page(
-        claim.id,
-        claim.lease,
-        &StagedPage {
-            expected_sync_token: page.expected,
-            next_page_token: next,
-            time_zone: page.time_zone,
-            changes: page.changes,
-        },
-    )?;
-    Spi::connect_mut(|client| {
-        // The wish of whoever made the calendar due meanwhile is kept: only our own mark moves.
-        client.update(
-            "UPDATE calsync.subscription SET leased_until = now() + make_interval(secs => $2), \
-                 next_sync_at = CASE WHEN next_sync_at = leased_until \
-                     THEN now() + make_interval(secs => $2) ELSE next_sync_at END \
-             WHERE subscription_id = $1",
-            None,
-            &[claim.id.into(), (lease.num_milliseconds() as f64 / 1000.0).into()],
+pub fn stage(claim: &Subscription, page: &RoundPage, next: &str, lease: Duration) -> Result<Outcome<()>, Error> {
+    while_ours(claim, page.expected, |_| {
+        staging::add_page(
+            claim.id,
+            claim.lease,
+            &StagedPage {
+                expected_sync_token: page.expected,
+                next_page_token: next,
+                time_zone: page.time_zone,
+                changes: page.changes,
+            },
         )?;
-        Ok(Outcome::Done(()))
+        Spi::connect_mut(|client| {
+            // The wish of whoever made the calendar due meanwhile is kept: only our own mark moves.
+            client.update(
+                "UPDATE calsync.subscription SET leased_until = now() + make_interval(secs => $2), \
+                     next_sync_at = CASE WHEN next_sync_at = leased_until \
+                         THEN now() + make_interval(secs => $2) ELSE next_sync_at END \
+                 WHERE subscription_id = $1",
+                None,
+                &[claim.id.into(), lease.as_secs_f64().into()],
+            )?;
+            Ok(())
+        })
     })
 }
 
 /// The last page: everything staged plus this becomes the state of the cache, and the token moves, in this transaction.
+/// `next_poll` says when to ask next, given whether there was news.
 pub fn commit(
-    claim: &Subscription,
+    claim: &Claim,
     page: &RoundPage,
     successor: &str,
     progress: Progress,
-    next_sync_at: DateTime<Utc>,
+    next_poll: impl FnOnce(bool) -> NextPoll,
 ) -> Result<Outcome<Counts>, Error> {
-    let Some(mut current) = still_ours(claim, page.expected)? else { return superseded(claim) };
-    let staged = staging::find(claim.id, claim.lease)?;
-    let time_zone = page.time_zone.map(str::to_owned).or(staged.as_ref().and_then(|round| round.time_zone.clone()));
-    let source = if staged.is_some() {
-        staging::add_changes(claim.id, claim.lease, page.changes)?;
-        Source::Staged(claim.lease)
-    } else {
-        Source::Page(page.changes)
-    };
-    let round = merge::Round { source, full_sync: progress.full_sync, time_zone: time_zone.as_deref() };
-    let counts = merge::merge(&mut current, &round)?;
-    move_token(claim.id, successor, provider_parameters(), progress)?;
-    finish(claim.id, next_sync_at)?;
-    if progress.full_sync || counts.changed() {
-        record(claim.id, progress, "committed", Some(counts), None)?;
-    }
-    Ok(Outcome::Done(counts))
+    let Subscription { id, lease, .. } = claim.subscription;
+    while_ours(&claim.subscription, page.expected, |mut current| {
+        let staged = staging::find(id, lease)?;
+        let time_zone = page.time_zone.map(str::to_owned).or(staged.as_ref().and_then(|round| round.time_zone.clone()));
+        let source = if staged.is_some() {
+            staging::add_changes(id, lease, page.changes)?;
+            Source::Staged(lease)
+        } else {
+            Source::Page(page.changes)
+        };
+        let round = merge::Round { source, full_sync: progress.full_sync, time_zone: time_zone.as_deref() };
+        let counts = merge::merge(&mut current, &round)?;
+        move_token(id, successor, provider_parameters(), progress)?;
+        let next = next_poll(counts.changed());
+        set_poll_interval(id, next.interval)?;
+        finish(id, next.at)?;
+        if claim.probes
+            && let Some((owner, name)) = claim.credential()
+        {
+            credential::accepted(&owner, &name)?;
+        }
+        if progress.full_sync || counts.changed() {
+            record(id, progress, "committed", Some(counts), None)?;
+        }
+        Ok(counts)
+    })
+}
+
+/// A poll that brought nothing but a successor token.
+#[derive(Debug)]
+pub struct Quiet<'a> {
+    pub claim: &'a Subscription,
+    pub expected: &'a str,
+    pub successor: &'a str,
+    pub started_at: DateTime<Utc>,
+    pub next: NextPoll,
+}
+
+/// Ends rounds without news, many at once: only the token and the times move. Returns the calendars for which that was
+/// possible; the others were overtaken or are locked, and [`commit`] finds out which.
+///
+/// The token is worth no more than its predecessor, since nothing lies between them: losing it in a crash does no harm,
+/// so this does not wait for the disk.
+pub fn commit_quiet(rounds: &[Quiet]) -> Result<Vec<i64>, Error> {
+    do_not_wait_for_the_disk();
+    let ids: Vec<i64> = rounds.iter().map(|round| round.claim.id).collect();
+    let leases: Vec<i64> = rounds.iter().map(|round| round.claim.lease).collect();
+    let expected: Vec<&str> = rounds.iter().map(|round| round.expected).collect();
+    let successors: Vec<&str> = rounds.iter().map(|round| round.successor).collect();
+    let started = rounds.iter().map(|round| time::timestamp(round.started_at)).collect::<Result<Vec<_>, Error>>()?;
+    let next = rounds.iter().map(|round| time::timestamp(round.next.at)).collect::<Result<Vec<_>, Error>>()?;
+    let intervals: Vec<f64> = rounds.iter().map(|round| round.next.interval.as_secs_f64()).collect();
+    Spi::connect_mut(|client| {
+        let table = client.update(
+            "WITH quiet AS MATERIALIZED ( \
+                 SELECT quiet.* FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], \
+                     $6::timestamptz[], $7::double precision[]) \
+                     AS quiet (subscription_id, lease, expected, successor, started_at, next_sync_at, seconds) \
+                 JOIN calsync.subscription AS s ON s.subscription_id = quiet.subscription_id \
+                     AND s.lease = quiet.lease AND s.sync_token = quiet.expected \
+                 FOR UPDATE OF s SKIP LOCKED) \
+             UPDATE calsync.subscription AS s SET sync_token = quiet.successor, synced_at = quiet.started_at, \
+                 state = 'active', failures = 0, failing_since = NULL, failing_as = NULL, gone_at = NULL, \
+                 last_error = NULL, poll_interval = make_interval(secs => quiet.seconds), \
+                 leased_until = NULL, leased_by = NULL, leased_at = NULL, \
+                 next_sync_at = CASE WHEN s.next_sync_at = s.leased_until THEN quiet.next_sync_at ELSE s.next_sync_at END \
+             FROM quiet WHERE s.subscription_id = quiet.subscription_id RETURNING s.subscription_id",
+            None,
+            &[
+                ids.into(),
+                leases.into(),
+                expected.into(),
+                successors.into(),
+                started.into(),
+                next.into(),
+                intervals.into(),
+            ],
+        )?;
+        table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
+    })
 }
 
 fn provider_parameters() -> &'static str {
@@ -236,21 +240,15 @@ pub fn overtake(id: i64) -> Result<(), Error> {
 
 /// The token is worthless: the round goes on as a full sync. Old rows stay until that commits.
 pub fn lose_token(claim: &Subscription, because: TokenLoss, progress: Progress) -> Result<Outcome<()>, Error> {
-    if still_ours(claim, claim.sync_token.as_deref())?.is_none() {
-        return superseded(claim);
-    }
-    staging::discard(claim.id, claim.lease)?;
-    Spi::connect_mut(|client| {
-        client
-            .update(
-                "UPDATE calsync.subscription SET sync_token = NULL, token_params = NULL WHERE subscription_id = $1",
-                None,
-                &[claim.id.into()],
-            )
-            .map(drop)
-    })?;
-    record(claim.id, progress, "token_lost", None, Some(&because.to_string()))?;
-    Ok(Outcome::Done(()))
+    while_ours(claim, claim.sync_token.as_deref(), |_| {
+        staging::discard(claim.id, claim.lease)?;
+        Spi::connect_mut(|client| {
+            let sql =
+                "UPDATE calsync.subscription SET sync_token = NULL, token_params = NULL WHERE subscription_id = $1";
+            client.update(sql, None, &[claim.id.into()]).map(drop)
+        })?;
+        record(claim.id, progress, "token_lost", None, Some(&because.to_string()))
+    })
 }
 
 /// The round brought nothing. `decide` says what becomes of the calendar, given (failures before this one, since when
@@ -261,45 +259,39 @@ pub fn fail(
     progress: Progress,
     decide: impl FnOnce(u32, Option<DateTime<Utc>>) -> Retry,
 ) -> Result<Outcome<()>, Error> {
-    let Some(current) = still_ours(claim, None)? else { return superseded(claim) };
-    staging::discard(claim.id, claim.lease)?;
-    let way = failing_as(failure.kind);
-    let failing_since = current.failing_since.filter(|_| current.failing_as.as_deref() == Some(way));
-    let retry = decide(current.failures, failing_since);
-    Spi::connect_mut(|client| {
-        client.update(
-            "UPDATE calsync.subscription SET failures = failures + 1, failing_as = $2, \
-                 failing_since = coalesce($3, clock_timestamp()), last_error = $4, \
-                 state = $5::text::calsync.subscription_state, \
-                 gone_at = CASE WHEN $5 = 'gone' THEN coalesce(gone_at, now()) ELSE gone_at END \
-             WHERE subscription_id = $1",
-            None,
-            &[
-                claim.id.into(),
-                way.into(),
-                failing_since.map(time::timestamp).transpose()?.into(),
-                failure.reason.as_str().into(),
-                retry.state.label().into(),
-            ],
-        )?;
-        if retry.slows_credential {
+    while_ours(claim, None, |current| {
+        staging::discard(claim.id, claim.lease)?;
+        let way = failing_as(failure.kind);
+        let failing_since = current.failing_since.filter(|_| current.failing_as.as_deref() == Some(way));
+        let retry = decide(current.failures, failing_since);
+        Spi::connect_mut(|client| -> Result<(), Error> {
             client.update(
-                "UPDATE calsync.credential AS c SET retry_at = greatest(c.retry_at, $3), last_error = $4 \
-                 WHERE c.owner = $1::name AND c.name = $2",
+                "UPDATE calsync.subscription SET failures = failures + 1, failing_as = $2, \
+                     failing_since = coalesce($3, clock_timestamp()), last_error = $4, \
+                     state = $5::text::calsync.subscription_state, \
+                     gone_at = CASE WHEN $5 = 'gone' THEN coalesce(gone_at, now()) ELSE gone_at END \
+                 WHERE subscription_id = $1",
                 None,
                 &[
-                    claim.owner.as_str().into(),
-                    claim.credential.clone().into(),
-                    time::timestamp(retry.at)?.into(),
+                    claim.id.into(),
+                    way.into(),
+                    failing_since.map(time::timestamp).transpose()?.into(),
                     failure.reason.as_str().into(),
+                    retry.state.label().into(),
                 ],
             )?;
+            Ok(())
+        })?;
+        finish(claim.id, retry.at)?;
+        if let Some(name) = &claim.credential {
+            match retry.slows {
+                Slows::Calendar => {}
+                Slows::Credential => credential::slowed(&claim.owner, name, retry.at, &failure.reason)?,
+                Slows::CredentialRefused => credential::refused(&claim.owner, name, retry.at, &failure.reason)?,
+            }
         }
-        Ok::<(), Error>(())
-    })?;
-    finish(claim.id, retry.at)?;
-    record(claim.id, progress, "failed", None, Some(&failure.reason))?;
-    Ok(Outcome::Done(()))
+        record(claim.id, progress, "failed", None, Some(&failure.reason))
+    })
 }
 
 fn failing_as(kind: FailureKind) -> &'static str {
@@ -310,6 +302,17 @@ fn failing_as(kind: FailureKind) -> &'static str {
         FailureKind::Forbidden => "forbidden",
         FailureKind::NotFound => "not_found",
     }
+}
+
+fn set_poll_interval(id: i64, interval: Duration) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.subscription SET poll_interval = make_interval(secs => $2) WHERE subscription_id = $1",
+            None,
+            &[id.into(), interval.as_secs_f64().into()],
+        )?;
+        Ok(())
+    })
 }
 
 /// Gives the claim back and sets the next due time, unless somebody made the calendar due meanwhile.
@@ -324,11 +327,6 @@ fn finish(id: i64, next_sync_at: DateTime<Utc>) -> Result<(), Error> {
         )?;
         Ok(())
     })
-}
-
-fn superseded<T>(claim: &Subscription) -> Result<Outcome<T>, Error> {
-    staging::discard(claim.id, claim.lease)?;
-    Ok(Outcome::Superseded)
 }
 
 /// A line of history.

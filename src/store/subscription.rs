@@ -1,5 +1,7 @@
 //! Subscriptions: found by name for a role, made, forgotten, made due.
 
+use std::time::Duration;
+
 use calsync_core::options::Options;
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -27,11 +29,15 @@ pub struct Subscription {
     pub token_params: Option<String>,
     /// None: nothing is covered.
     pub covered: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Before this the stored events are not complete; None: they are.
+    pub complete_from: Option<DateTime<Utc>>,
     pub full_synced_at: Option<DateTime<Utc>>,
     pub failures: u32,
     pub failing_since: Option<DateTime<Utc>>,
     pub failing_as: Option<String>,
     pub lease: i64,
+    /// The calendar's own, see [`calsync_core::schedule::Polling`]; None: not polled yet.
+    pub poll_interval: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +68,8 @@ impl Subscription {
     /// The columns [`Subscription::read`] reads.
     pub const COLUMNS: &str = "s.subscription_id, s.calendar, s.provider, s.remote_id, s.credential, \
          s.owner::text AS owner, s.time_zone, s.options, s.sync_token, s.token_params, \
-         lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.full_synced_at, s.failures, \
-         s.failing_since, s.failing_as, s.lease";
+         lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.complete_from, s.full_synced_at, \
+         s.failures, s.failing_since, s.failing_as, s.lease, extract(epoch FROM s.poll_interval)::double precision AS poll_seconds";
 
     pub fn read(row: &SpiHeapTupleData) -> Result<Self, Error> {
         let text = |column: &str| -> Result<String, Error> { Ok(row.get_by_name(column)?.unwrap_or_default()) };
@@ -84,11 +90,15 @@ impl Subscription {
             sync_token: row.get_by_name("sync_token")?,
             token_params: row.get_by_name("token_params")?,
             covered: time_at("covered_from")?.zip(time_at("covered_to")?),
+            complete_from: time_at("complete_from")?,
             full_synced_at: time_at("full_synced_at")?,
             failures: row.get_by_name::<i32, _>("failures")?.unwrap_or_default().max(0) as u32,
             failing_since: time_at("failing_since")?,
             failing_as: row.get_by_name("failing_as")?,
             lease: row.get_by_name("lease")?.unwrap_or_default(),
+            poll_interval: row
+                .get_by_name::<f64, _>("poll_seconds")?
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }
 
@@ -127,6 +137,31 @@ pub fn lock(id: i64) -> Result<Option<Subscription>, Error> {
     })
 }
 
+/// What came of trying to lock a subscription's row without waiting.
+#[derive(Debug)]
+pub enum TryLock {
+    Locked(Box<Subscription>),
+    /// Somebody else holds the lock.
+    HeldElsewhere,
+    Gone,
+}
+
+/// Locks the subscription's row unless somebody else holds it. For the worker, whom a forgotten transaction on one
+/// calendar must not keep from the others.
+pub fn try_lock(id: i64) -> Result<TryLock, Error> {
+    Spi::connect_mut(|client| {
+        let sql = format!(
+            "SELECT {} FROM calsync.subscription AS s WHERE s.subscription_id = $1 FOR UPDATE SKIP LOCKED",
+            Subscription::COLUMNS
+        );
+        if let Some(locked) = read_all(client.update(&sql, None, &[id.into()])?)?.pop() {
+            return Ok(TryLock::Locked(Box::new(locked)));
+        }
+        let there = "SELECT FROM calsync.subscription WHERE subscription_id = $1";
+        Ok(if client.select(there, None, &[id.into()])?.is_empty() { TryLock::Gone } else { TryLock::HeldElsewhere })
+    })
+}
+
 /// Every subscription of this name, whoever owns it.
 fn named(calendar: &str) -> Result<Vec<Subscription>, Error> {
     Spi::connect(|client| {
@@ -157,7 +192,7 @@ pub struct Wanted<'a> {
     /// None: as the provider says, until then UTC.
     pub time_zone: Option<&'a str>,
     pub options: Value,
-    pub max_staleness: Option<std::time::Duration>,
+    pub max_staleness: Option<Duration>,
 }
 
 /// Makes the subscription, or finds that `owner` already has just this one.
@@ -165,9 +200,9 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     let inserted = Spi::connect_mut(|client| -> Result<Option<i64>, Error> {
         let table = client.update(
             "INSERT INTO calsync.subscription (calendar, provider, remote_id, credential, owner, time_zone, options, \
-                 max_staleness, state, next_sync_at) \
+                 max_staleness, state, next_sync_at, expedited) \
              VALUES ($1, $2, $3, $4, $5::name, coalesce($6, 'UTC'), $7, make_interval(secs => $8), 'pending', \
-                 CASE $2 WHEN 'none' THEN NULL ELSE now() END) \
+                 CASE $2 WHEN 'none' THEN NULL ELSE now() END, $2 <> 'none') \
              ON CONFLICT ON CONSTRAINT subscription_owner_calendar_key DO NOTHING RETURNING subscription_id",
             None,
             &[
@@ -218,12 +253,14 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     ))
 }
 
+/// Every table with rows that belong to a subscription.
+pub const TABLES: [&str; 8] =
+    ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "change"];
+
 /// Forgets a subscription and every row of it. Its row must be locked.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        for table in
-            ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "subscription"]
-        {
+        for table in TABLES.into_iter().chain(["subscription"]) {
             client.update(&format!("DELETE FROM calsync.{table} WHERE subscription_id = $1"), None, &[id.into()])?;
         }
         Ok(())
@@ -259,6 +296,18 @@ pub fn resync(id: i64) -> Result<(), Error> {
     )
 }
 
+/// [`resync`], for all that `role` may see. In order of id, so that two such calls cannot lock each other out.
+pub fn resync_all(role: pg_sys::Oid) -> Result<(), Error> {
+    let mut ids = visible(role)?;
+    ids.sort_unstable();
+    for id in ids {
+        if lock(id)?.is_some() {
+            resync(id)?;
+        }
+    }
+    Ok(())
+}
+
 fn change(id: i64, assignments: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         let sql = format!("UPDATE calsync.subscription AS s SET {assignments} WHERE s.subscription_id = $1");
@@ -267,7 +316,7 @@ fn change(id: i64, assignments: &str) -> Result<(), Error> {
     })
 }
 
-/// Makes these calendars due now, or, with None, all that `role` may see. Paused ones and those that the application
+/// Makes a calendar due now, before those that are merely due; or, with None, all that `role` may see. Paused ones and those that the application
 /// feeds stay as they are. Returns how many became due.
 pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error> {
     let ids: Vec<i64> = match calendar {
@@ -276,10 +325,10 @@ pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error>
     };
     Spi::connect_mut(|client| {
         let table = client.update(
-            "UPDATE calsync.subscription SET next_sync_at = now() \
+            "UPDATE calsync.subscription SET next_sync_at = now(), expedited = expedited OR $2 \
              WHERE subscription_id = ANY ($1) AND state <> 'paused' AND provider <> 'none' RETURNING subscription_id",
             None,
-            &[ids.into()],
+            &[ids.into(), calendar.is_some().into()],
         )?;
         Ok(i32::try_from(table.len()).unwrap_or(i32::MAX))
     })

@@ -21,6 +21,22 @@ pub struct Line {
     announced: bool,
     /// The worker found no extension and left for good.
     absent: bool,
+    report: Report,
+}
+
+/// What a worker tells of itself. Times are microseconds since 2000, 0: never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Report {
+    pub database: u32,
+    pub pid: i32,
+    pub started_at: i64,
+    pub last_answer_at: i64,
+    /// Rounds under way, and how many may be just now.
+    pub under_way: u32,
+    pub width: u32,
+    pub requests: u64,
+    pub answers: u64,
+    pub failures: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +97,21 @@ pub fn worker_started(database: pg_sys::Oid) {
         line.worker = std::process::id() as i32;
         line.absent = false;
     });
+}
+
+/// Shown by `calsync.stat_worker`.
+pub fn report(database: pg_sys::Oid, report: Report) {
+    with_line(database, |line| line.report = report);
+}
+
+/// Of the workers that run.
+pub fn reports() -> Vec<Report> {
+    if !is_preloaded() {
+        return Vec::new();
+    }
+    let board = BOARD.share();
+    let running = board.lines.iter().filter(|line| line.worker != 0 && line.report.pid == line.worker);
+    running.map(|line| line.report).collect()
 }
 
 /// `absent`: the database has no extension, there is no need to come back.

@@ -7,11 +7,12 @@ use chrono::Utc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{behave_as_a_backend, board, latch, reload_if_asked};
-use crate::engine::Engine;
+use super::board::{self, Report};
+use super::{behave_as_a_backend, latch, reload_if_asked};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
+use crate::engine::{Counts, Engine, upkeep};
 use crate::settings::{self, Settings};
-use crate::store::{rounds, upkeep};
+use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -19,8 +20,8 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(5);
 /// The pause after looking for work in vain.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// Windows slid in one go, so that due calendars need not wait for all of them.
-const SLIDES: usize = 20;
+/// Calendars slid or cleaned in one go, so that those that are due need not wait for all of them.
+const AT_ONCE: usize = 20;
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -33,7 +34,7 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     // SAFETY: runs while shared memory is still there, whichever way the process ends.
     unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
     reload_if_asked();
-    match (Worker { transactions: WorkerTransactions, last_upkeep: None }).run() {
+    match (Worker { transactions: WorkerTransactions, last_upkeep: None, started_at: time::micros(Utc::now()) }).run() {
         Departure::NoExtension => board::worker_ended(database, true),
         Departure::NotWanted => board::worker_ended(database, false),
     }
@@ -77,6 +78,8 @@ enum Installed {
 struct Worker {
     transactions: WorkerTransactions,
     last_upkeep: Option<Instant>,
+    /// In microseconds since 2000.
+    started_at: i64,
 }
 
 impl Worker {
@@ -123,7 +126,7 @@ impl Worker {
                 }
             }
             if !released {
-                released = self.transactions.run(&mut rounds::release_claims_of_the_dead).is_ok();
+                released = self.transactions.run(&mut claims::release_claims_of_the_dead).is_ok();
             }
             engine.handle_answers(&mut self.transactions, &settings);
             let claimed = engine.claim(&mut self.transactions, &settings, usize::MAX);
@@ -135,12 +138,35 @@ impl Worker {
                     PAUSE
                 }
                 Ok(_) if more_upkeep => Duration::ZERO,
-                Ok(_) => self.sleep_until_due(&mut engine, &settings),
+                Ok(_) => self.sleep_until_due(&engine, &settings),
             };
             // What is due and yet could not be claimed is locked, or its budget is spent: no reason to spin.
             let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
+            self.report(&engine, &settings);
+            let sleep = engine.shortest_wait().map_or(sleep, |wait| wait.min(sleep));
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
+    }
+
+    /// For `calsync.stat_worker`.
+    fn report(&self, engine: &Engine, settings: &Settings) {
+        // SAFETY: reads variables of the backend.
+        let (database, pid) = unsafe { (pg_sys::MyDatabaseId, pg_sys::MyProcPid) };
+        let Counts { requests, answers, failures, last_answer_at } = engine.counts;
+        board::report(
+            database,
+            Report {
+                database: database.to_u32(),
+                pid,
+                started_at: self.started_at,
+                last_answer_at,
+                under_way: engine.under_way() as u32,
+                width: engine.width(settings) as u32,
+                requests,
+                answers,
+                failures,
+            },
+        );
     }
 
     fn is_wanted(&self) -> bool {
@@ -169,39 +195,29 @@ impl Worker {
         })
     }
 
-    /// Slides windows and ends history, at most once a heartbeat. Returns whether there is more to do at once.
+    /// Slides windows and removes what is past, at most once a heartbeat. Returns whether there is more to do at once.
     fn upkeep(&mut self) -> bool {
         if self.last_upkeep.is_some_and(|last| last.elapsed() < HEARTBEAT) {
             return false;
         }
-        let mut more = false;
-        if let Ok(to_slide) = self.transactions.run(&mut || upkeep::to_slide(SLIDES)) {
-            more = to_slide.len() == SLIDES;
-            for id in to_slide {
-                if let Err(failed) = self.transactions.run(&mut || upkeep::slide(id)) {
-                    pgrx::warning!("pg_calsync: the window of subscription {id} could not be slid: {}", failed.reason);
-                    more = false;
-                }
-            }
-        }
-        more |= self.transactions.run(&mut upkeep::forget_history).unwrap_or(false);
+        let more = upkeep::run(&mut self.transactions, AT_ONCE).unwrap_or_else(|failed| {
+            pgrx::warning!("pg_calsync: windows were not slid and nothing was cleaned: {}", failed.reason);
+            false
+        });
         if !more {
             self.last_upkeep = Some(Instant::now());
         }
         more
     }
 
-    fn sleep_until_due(&mut self, engine: &mut Engine, settings: &Settings) -> Duration {
+    fn sleep_until_due(&mut self, engine: &Engine, settings: &Settings) -> Duration {
         if !settings.enabled {
             return HEARTBEAT;
-        }
-        if engine.holds_back() {
-            return SHORTEST_PAUSE;
         }
         if !engine.has_room(settings) {
             return HEARTBEAT;
         }
-        match self.transactions.run(&mut rounds::next_due) {
+        match self.transactions.run(&mut claims::next_due) {
             Ok(Some(due)) => (due - Utc::now()).to_std().unwrap_or(Duration::ZERO).min(HEARTBEAT),
             Ok(None) => HEARTBEAT,
             Err(_) => PAUSE,

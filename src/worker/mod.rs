@@ -13,7 +13,7 @@
 //!
 //! The launcher is connected to no database, so that it can hold up none.
 
-mod board;
+pub mod board;
 mod database;
 pub mod latch;
 mod launcher;
@@ -42,6 +42,7 @@ pub fn register() {
     }
     PRELOADED.store(true, Ordering::Relaxed);
     board::register();
+    crate::engine::budgets::register();
     leave::register();
     BackgroundWorkerBuilder::new("pg_calsync launcher")
         .set_type("pg_calsync launcher")
@@ -54,7 +55,8 @@ pub fn register() {
         .load();
 }
 
-fn is_preloaded() -> bool {
+/// Whether there is shared memory of ours.
+pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }
 
@@ -101,4 +103,25 @@ fn reload_if_asked() -> bool {
         pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         true
     }
+}
+
+/// Who would sync this database's calendars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    Worker,
+    /// The library is preloaded, and yet there is none.
+    NoWorker,
+    NotPreloaded,
+}
+
+pub fn running() -> Running {
+    if !is_preloaded() {
+        return Running::NotPreloaded;
+    }
+    // SAFETY: reads a variable of the backend, and looks a process up in the process array.
+    let lives = unsafe {
+        let worker = board::worker(pg_sys::MyDatabaseId);
+        worker != 0 && !pg_sys::BackendPidGetProc(worker).is_null()
+    };
+    if lives { Running::Worker } else { Running::NoWorker }
 }

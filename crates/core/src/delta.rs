@@ -8,17 +8,19 @@
 //! Nothing in it is guessed at: what cannot be understood refuses the whole delta, naming the item's index, id and
 //! field.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::event::Change;
 use crate::options::Options;
+use crate::providers::google::list_text::ListText;
 use crate::providers::google::text::quoted;
 use crate::providers::google::{ItemProblem, read_item};
 use crate::sync::{PageToken, SyncToken};
 use crate::zone;
 
 /// A delta whose own keys are in order; its items are read by [`Envelope::changes`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     /// The name by which SQL knows the subscription.
     pub calendar: String,
@@ -28,7 +30,7 @@ pub struct Envelope<'a> {
     pub page_token: GivenPageToken,
     /// The calendar's zone as the provider names it; one that [`zone::find`] knows.
     pub time_zone: Option<String>,
-    pub items: &'a [Value],
+    items: Vec<&'a RawValue>,
     pub end: End,
 }
 
@@ -67,7 +69,7 @@ pub struct InvalidDelta {
 
 impl InvalidDelta {
     /// The delta is no JSON that can be read at all: nested too deeply, say.
-    pub fn unreadable(error: &serde_json::Error) -> Self {
+    fn unreadable(error: &serde_json::Error) -> Self {
         Self::envelope("delta", error.to_string(), "Pass the provider's response, with \"calendar\" added.")
     }
 
@@ -96,27 +98,28 @@ impl InvalidDelta {
     }
 }
 
-/// Reads the envelope without looking into its items. Keys it does not know (the rest of the provider's response) are
-/// left alone.
-pub fn read_envelope(json: &Value) -> Result<Envelope<'_>, InvalidDelta> {
-    let Some(keys) = json.as_object() else {
-        return Err(InvalidDelta::envelope(
+/// Reads the envelope, as JSON text, without looking into its items. Keys it does not know (the rest of the provider's
+/// response) are left alone.
+pub fn read_envelope(json: &[u8]) -> Result<Envelope<'_>, InvalidDelta> {
+    let ListText { keys, items } = serde_json::from_slice(json).map_err(|error| match error.is_data() {
+        true => InvalidDelta::envelope(
             "delta",
             "it is not a JSON object",
             "Pass the provider's response with the key \"calendar\" added, and \"expectedSyncToken\" where it was \
              fetched with one.",
-        ));
-    };
+        ),
+        false => InvalidDelta::unreadable(&error),
+    })?;
     Ok(Envelope {
-        calendar: read_calendar(keys)?,
-        expected_sync_token: read_token(keys, "expectedSyncToken")?,
+        calendar: read_calendar(&keys)?,
+        expected_sync_token: read_token(&keys, "expectedSyncToken")?,
         page_token: match keys.get("pageToken") {
             Some(Value::Null) => GivenPageToken::First,
-            _ => read_token(keys, "pageToken")?.map_or(GivenPageToken::Absent, GivenPageToken::Continues),
+            _ => read_token(&keys, "pageToken")?.map_or(GivenPageToken::Absent, GivenPageToken::Continues),
         },
-        time_zone: read_time_zone(keys)?,
-        items: read_items(keys)?,
-        end: read_end(keys)?,
+        time_zone: read_time_zone(&keys)?,
+        items: read_items(items)?,
+        end: read_end(&keys)?,
     })
 }
 
@@ -124,7 +127,13 @@ impl Envelope<'_> {
     /// The items, read; in their order, an id that comes twice still twice (see [`crate::merge::latest_of_each`], which
     /// must see all pages of the round).
     pub fn changes(&self, options: &Options) -> Result<Vec<Change>, InvalidDelta> {
-        let read = |(index, item)| read_item(item, options).map_err(|problem| InvalidDelta::item(index, problem));
+        let read = |(index, item): (usize, &&RawValue)| {
+            let item: Value = serde_json::from_str(item.get()).map_err(|error| InvalidDelta {
+                index: Some(index),
+                ..InvalidDelta::envelope("item", error.to_string(), hint_for_item("item"))
+            })?;
+            read_item(&item, options).map_err(|problem| InvalidDelta::item(index, problem))
+        };
         self.items.iter().enumerate().map(read).collect()
     }
 }
@@ -146,7 +155,7 @@ fn read_calendar(keys: &Map<String, Value>) -> Result<String, InvalidDelta> {
     }
 }
 
-fn read_items(keys: &Map<String, Value>) -> Result<&[Value], InvalidDelta> {
+fn read_items(items: Option<&RawValue>) -> Result<Vec<&RawValue>, InvalidDelta> {
     let invalid = |reason: &str| {
         InvalidDelta::envelope(
             "items",
@@ -154,11 +163,8 @@ fn read_items(keys: &Map<String, Value>) -> Result<&[Value], InvalidDelta> {
             "Pass the response's \"items\" unchanged; a page in which nothing changed has \"items\": [].",
         )
     };
-    match keys.get("items") {
-        None => Err(invalid("it is missing")),
-        Some(Value::Array(items)) => Ok(items),
-        Some(_) => Err(invalid("it is not an array")),
-    }
+    let items = items.ok_or_else(|| invalid("it is missing"))?;
+    serde_json::from_str(items.get()).map_err(|_| invalid("it is not an array"))
 }
 
 fn read_time_zone(keys: &Map<String, Value>) -> Result<Option<String>, InvalidDelta> {

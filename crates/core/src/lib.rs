@@ -9,6 +9,7 @@
 //!                -> slots, open_hours, freebusy (what can be offered)
 //! ```
 
+pub mod budget;
 pub mod busy;
 pub mod delta;
 pub mod event;
@@ -21,7 +22,9 @@ pub mod merge;
 pub mod open_hours;
 pub mod options;
 pub mod providers;
+pub mod ramp;
 pub mod recurrence;
+pub mod retention;
 pub mod row;
 pub mod schedule;
 pub mod slots;

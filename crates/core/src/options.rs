@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::busy::BusyStatus;
 
 /// The keys of `options`, each with its default and what it means, for documentation and hints.
-pub const KNOWN: [(&str, &str, &str); 4] = [
+pub const KNOWN: [(&str, &str, &str); 6] = [
     (
         "store",
         "\"details\"",
@@ -23,6 +23,8 @@ pub const KNOWN: [(&str, &str, &str); 4] = [
     ),
     ("incremental", "true", "false: every sync lists the whole calendar instead of using sync tokens"),
     ("busy", "{}", "busy status for each step of the mapping, e.g. {\"tentative\": \"free\"}"),
+    ("changes", "false", "true: what changes is written to calsync.change, for calsync_changes()"),
+    ("notify", "false", "true: NOTIFY calsync_change, with the calendar as payload, when something changed"),
 ];
 
 /// The steps of the mapping from event to busy status that `busy` may override, in their order of precedence, each
@@ -51,11 +53,22 @@ pub struct Options {
     /// False: never ask with a sync token, every round is a full sync.
     pub incremental: bool,
     pub busy: BusyRules,
+    /// True: changes are written to the change feed.
+    pub changes: bool,
+    /// True: a transaction that changes the calendar notifies.
+    pub notify: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { store: Store::default(), max_staleness: None, incremental: true, busy: BusyRules::default() }
+        Self {
+            store: Store::default(),
+            max_staleness: None,
+            incremental: true,
+            busy: BusyRules::default(),
+            changes: false,
+            notify: false,
+        }
     }
 }
 
@@ -118,6 +131,8 @@ impl Options {
                 "max_staleness" => options.max_staleness = Some(read_staleness(value)?),
                 "incremental" => options.incremental = read_bool(key, value)?,
                 "busy" => options.busy = BusyRules::read(value)?,
+                "changes" => options.changes = read_bool(key, value)?,
+                "notify" => options.notify = read_bool(key, value)?,
                 _ => return Err(unknown_key(key.clone(), KNOWN.iter().map(|known| known.0))),
             }
         }

@@ -1,16 +1,13 @@
-//! An event as a row of `calsync.event`: flat, its JSON form keyed by column names.
-//!
-//! The tables, the staging area and the merge all speak this form, so that a column is named in one place.
+//! An event as a row of `calsync.event`: flat, as the tables and the staging area hold it.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::busy::BusyStatus;
 use crate::event::{Change, Details, Event, Kind, OccurrenceOf, OriginalStart, Span};
 use crate::providers::google::series::split_occurrence_id;
 
 /// One row, without its `subscription_id`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     pub event_id: String,
     pub kind: RowKind,
@@ -25,12 +22,10 @@ pub struct EventRow {
     pub original_start: Option<DateTime<Utc>>,
     pub original_start_date: Option<NaiveDate>,
     pub problem: Option<String>,
-    #[serde(flatten)]
     pub details: Details,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
     Single,
     Master,
@@ -40,16 +35,20 @@ pub enum RowKind {
 }
 
 impl RowKind {
+    pub const ALL: [Self; 5] = [Self::Single, Self::Master, Self::Exception, Self::Tombstone, Self::Unreadable];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Master => "master",
+            Self::Exception => "exception",
+            Self::Tombstone => "tombstone",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
     pub fn from_label(label: &str) -> Option<Self> {
-        [
-            ("single", Self::Single),
-            ("master", Self::Master),
-            ("exception", Self::Exception),
-            ("tombstone", Self::Tombstone),
-            ("unreadable", Self::Unreadable),
-        ]
-        .into_iter()
-        .find_map(|(name, kind)| (name == label).then_some(kind))
+        Self::ALL.into_iter().find(|kind| kind.label() == label)
     }
 }
 

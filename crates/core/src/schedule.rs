@@ -4,6 +4,8 @@
 //!
 //! The hard cases, each with a test of the same name in `tests/google_schedule.rs`:
 //! - `a_rate_limit_slows_the_credential_not_the_calendar`
+//! - `a_refused_credential_is_asked_for_once_and_tried_once_an_hour`
+//! - `a_quiet_calendar_is_polled_ever_more_rarely_and_one_with_news_more_often`
 //! - `a_calendar_is_gone_only_after_404_has_lasted_six_hours`
 //! - `retry_after_is_a_lower_bound_and_never_more_than_a_day`
 //! - `calendars_subscribed_together_do_not_sync_in_full_together`
@@ -66,8 +68,45 @@ pub struct Retry {
     pub state: State,
     /// When to try again.
     pub at: DateTime<Utc>,
-    /// Every calendar of the credential shall wait until `at`, not only this one.
-    pub slows_credential: bool,
+    pub slows: Slows,
+}
+
+/// Whom a failure concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slows {
+    /// This calendar only.
+    Calendar,
+    /// Every calendar of the credential waits until the retry.
+    Credential,
+    /// The credential is not accepted: none of its calendars is asked for, but one at the retry, to see whether it is
+    /// accepted again.
+    CredentialRefused,
+}
+
+/// How often a calendar is polled: the bounds are settings, the interval in between is the calendar's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polling {
+    pub shortest: Duration,
+    /// Shorter than `shortest`: as long as that.
+    pub longest: Duration,
+}
+
+/// What the settings say where nobody set them. A day of a calendar with some twenty changes then takes some hundred
+/// calls.
+impl Default for Polling {
+    fn default() -> Self {
+        Polling { shortest: Duration::from_secs(5 * 60), longest: Duration::from_secs(20 * 60) }
+    }
+}
+
+impl Polling {
+    /// The interval after a poll: half of the last one where there was news, half as much again where there was none.
+    /// `last`: None where the calendar has not been polled yet.
+    pub fn interval(self, last: Option<Duration>, news: bool) -> Duration {
+        let Some(last) = last else { return self.shortest };
+        let next = if news { last / 2 } else { last.saturating_mul(3) / 2 };
+        next.clamp(self.shortest, self.longest.max(self.shortest))
+    }
 }
 
 /// When a calendar that has just been synced is polled next: after `interval`, ±25 %.
@@ -81,7 +120,7 @@ pub fn next_poll(now: DateTime<Utc>, interval: Duration, random: f64) -> DateTim
 /// without a success or another failure between; None where this is the first time.
 ///
 /// A rate limit puts the calendar into `Backoff` like a passing failure (it waits, and the status should say so), but
-/// is not its fault: `slows_credential` tells it apart.
+/// is not its fault: `slows` tells it apart.
 pub fn after_failure(
     now: DateTime<Utc>,
     failures: u32,
@@ -99,7 +138,12 @@ pub fn after_failure(
         Some(wish) => wait.max(wish.min(DAY) + up_to_a_second(random)),
         None => wait,
     };
-    Retry { state, at: later(now, wait), slows_credential: failure.kind == FailureKind::RateLimited }
+    let slows = match failure.kind {
+        FailureKind::RateLimited => Slows::Credential,
+        FailureKind::Credential => Slows::CredentialRefused,
+        FailureKind::Passing | FailureKind::Forbidden | FailureKind::NotFound => Slows::Calendar,
+    };
+    Retry { state, at: later(now, wait), slows }
 }
 
 /// Is it time to list the whole calendar again, although its sync token still works?

@@ -114,7 +114,8 @@ fn every_recorded_answer_is_a_delta_once_its_calendar_is_named() {
         let mut json: Value = serde_json::from_slice(&bytes).expect("JSON");
         json["calendar"] = json!("test.user@gmail.com");
 
-        let changes = read_envelope(&json).and_then(|envelope| envelope.changes(&Options::default()));
+        let changes =
+            read_envelope(json.to_string().as_bytes()).and_then(|envelope| envelope.changes(&Options::default()));
 
         let page = page(name).expect("a page");
         assert_eq!(changes.as_ref(), Ok(&page.changes), "{name}");

@@ -28,8 +28,14 @@ fn invited(answer: &str) -> Value {
 
 #[test]
 fn no_options_are_the_defaults() {
-    let defaults =
-        Options { store: Store::Details, max_staleness: None, incremental: true, busy: BusyRules::default() };
+    let defaults = Options {
+        store: Store::Details,
+        max_staleness: None,
+        incremental: true,
+        busy: BusyRules::default(),
+        changes: false,
+        notify: false,
+    };
 
     assert_eq!(options(json!({})), defaults);
     assert_eq!(options(json!({"store": null, "max_staleness": null, "incremental": null, "busy": null})), defaults);
@@ -40,11 +46,13 @@ fn no_options_are_the_defaults() {
 fn every_option_is_read() {
     let read = options(json!({
         "store": "full", "max_staleness": "15min", "incremental": false, "busy": {"tentative": "free"},
+        "changes": true, "notify": true,
     }));
 
     assert_eq!(read.store, Store::Full);
     assert_eq!(read.max_staleness, Some(Duration::from_secs(900)));
     assert!(!read.incremental);
+    assert!(read.changes && read.notify);
     assert_eq!(read.busy, BusyRules { tentative: BusyStatus::Free, ..BusyRules::default() });
 }
 

@@ -5,7 +5,7 @@ mod google_support;
 use std::time::Duration;
 
 use calsync_core::providers::read_retry_after;
-use calsync_core::schedule::{State, after_failure, full_sync_due, next_poll};
+use calsync_core::schedule::{Polling, Slows, State, after_failure, full_sync_due, next_poll};
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, TimeDelta, Utc};
 use google_support::at;
@@ -33,6 +33,70 @@ fn polling_is_spread_by_a_quarter() {
     for (random, seconds) in [(0.0, 225), (0.5, 300), (1.0, 375), (-7.0, 225), (7.0, 375)] {
         assert_eq!(next_poll(noon(), five_minutes, random), noon() + TimeDelta::seconds(seconds), "{random}");
     }
+}
+
+/// From one minute to twenty.
+fn polling() -> Polling {
+    Polling { shortest: Duration::from_secs(60), longest: Duration::from_secs(1200) }
+}
+
+#[test]
+fn a_quiet_calendar_is_polled_ever_more_rarely_and_one_with_news_more_often() {
+    let mut interval = None;
+    let mut seconds = |news| {
+        interval = Some(polling().interval(interval, news));
+        interval.unwrap_or_default().as_secs()
+    };
+
+    assert_eq!([(); 10].map(|()| seconds(false)), [60, 90, 135, 202, 303, 455, 683, 1025, 1200, 1200]);
+    assert_eq!([(); 6].map(|()| seconds(true)), [600, 300, 150, 75, 60, 60]);
+}
+
+/// Polls a calendar for a day, whose changes come in working hours, some soon after one another; how often it asked.
+fn calls_a_day(seed: u64, changes: usize) -> usize {
+    let mut state = seed;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut changed: Vec<f64> = Vec::new();
+    while changed.len() < changes {
+        let at = (8.0 + 10.0 * random()) * 3600.0;
+        changed.push(at);
+        // A second thought within minutes, for every other change.
+        if random() < 0.5 && changed.len() < changes {
+            changed.push(at + 300.0 * random());
+        }
+    }
+    let (mut now, mut last_poll, mut interval, mut calls) = (0.0, 0.0, Some(Polling::default().longest), 0);
+    while now < DAY as f64 {
+        calls += 1;
+        let news = changed.iter().any(|at| (last_poll..now).contains(at));
+        interval = Some(Polling::default().interval(interval, news));
+        last_poll = now;
+        now += interval.map_or(0.0, |interval| interval.as_secs_f64()) * (0.75 + 0.5 * random());
+    }
+    calls
+}
+
+#[test]
+fn a_day_with_twenty_changes_takes_fewer_than_120_calls() {
+    let days: Vec<usize> = (0..1000).map(|seed| calls_a_day(seed, 20)).collect();
+
+    assert!(days.iter().all(|calls| *calls < 120), "{:?}", days.iter().max());
+    assert!(calls_a_day(1, 0) < 76, "a quiet day is three calls an hour");
+}
+
+#[test]
+fn bounds_that_changed_or_contradict_each_other_are_kept_all_the_same() {
+    let shortened = Polling { longest: Duration::from_secs(300), ..polling() };
+    assert_eq!(shortened.interval(Some(Duration::from_secs(1200)), false), Duration::from_secs(300));
+
+    let contradicting = Polling { shortest: Duration::from_secs(600), longest: Duration::from_secs(60) };
+    for news in [false, true] {
+        assert_eq!(contradicting.interval(Some(Duration::from_secs(60)), news), Duration::from_secs(600));
+    }
+    assert_eq!(polling().interval(Some(Duration::MAX), false), Duration::from_secs(1200));
 }
 
 #[test]
@@ -67,23 +131,26 @@ fn waits_are_never_shorter_or_longer_than_promised() {
 fn a_failed_calendar_is_in_backoff() {
     let retry = after_failure(noon(), 3, Some(noon() - TimeDelta::days(9)), &failed(FailureKind::Passing), 0.5);
 
-    assert_eq!((retry.state, retry.slows_credential), (State::Backoff, false));
+    assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::Calendar));
 }
 
 #[test]
 fn a_rate_limit_slows_the_credential_not_the_calendar() {
     let retry = after_failure(noon(), 0, None, &failed(FailureKind::RateLimited), 0.5);
 
-    assert_eq!((retry.state, retry.slows_credential), (State::Backoff, true));
+    assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::Credential));
 }
 
 #[test]
-fn a_refused_credential_waits_for_a_person_and_is_tried_once_an_hour() {
-    for kind in [FailureKind::Credential, FailureKind::Forbidden] {
+fn a_refused_credential_is_asked_for_once_and_tried_once_an_hour() {
+    // 401 is the credential's, 403 the calendar's: another calendar of the same credential may be readable.
+    for (kind, slows) in
+        [(FailureKind::Credential, Slows::CredentialRefused), (FailureKind::Forbidden, Slows::Calendar)]
+    {
         for failures in [0, 1, 50] {
             let retry = after_failure(noon(), failures, None, &failed(kind), 0.5);
 
-            assert_eq!((retry.state, retry.slows_credential), (State::NeedsCredential, false));
+            assert_eq!((retry.state, retry.slows), (State::NeedsCredential, slows));
             assert_eq!(retry.at, noon() + TimeDelta::hours(1));
         }
     }

@@ -9,7 +9,7 @@ use calsync_core::event::{Change, Kind};
 use calsync_core::options::Options;
 use calsync_core::providers::Answer;
 use calsync_core::providers::google::read_answer;
-use calsync_core::schedule::{State, after_failure};
+use calsync_core::schedule::{Slows, State, after_failure};
 use calsync_core::sync::{Failure, FailureKind, Step, TokenLoss};
 use google_support::{at, item};
 use serde_json::{Value, json};
@@ -104,8 +104,7 @@ fn a_rate_limit_slows_the_credential_not_the_calendar() {
 
     let retry = after_failure(at("2026-11-20T12:00:00Z"), 0, None, &limited, 0.5);
 
-    assert!(retry.slows_credential);
-    assert_eq!(retry.state, State::Backoff);
+    assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::Credential));
 }
 
 #[test]

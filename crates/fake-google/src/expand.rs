@@ -4,8 +4,8 @@
 //! zone (a gap moves forward, a fold takes the first). `UNTIL`, `EXDATE` and `RDATE` are read here, since the crate
 //! wants them in the type of DTSTART, and Google's masters hold `UNTIL=...Z` beside zoned starts.
 //!
-//! Not decided by RFC 5545 (3.8.5.3): a DTSTART that its RRULE would not produce. Here it is no occurrence, unless
-//! there are only RDATEs.
+//! A DTSTART that its RRULE would not produce is an occurrence all the same: it "defines the first instance in the
+//! recurrence set" (RFC 5545, 3.8.5.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -178,9 +178,7 @@ impl Series {
         };
         let mut all: BTreeMap<NaiveDateTime, Option<TimeDelta>> =
             iterate(&self.rules).into_iter().map(|local| (local, None)).collect();
-        if self.rules.is_empty() {
-            all.insert(self.start.local(), None);
-        }
+        all.insert(self.start.local(), None);
         all.extend(self.rdates.iter().filter(|(local, _)| last.is_none_or(|last| *local < last)).copied());
         for gone in iterate(&self.exrules) {
             all.remove(&gone);
@@ -235,7 +233,12 @@ pub fn plain_times(calendar: &Calendar, master: &Resource, before: Option<DateTi
     let starts = series.starts(before, cap).into_iter();
     starts
         .filter(|(time, _)| before.is_none_or(|before| time.instant(calendar.zone) < before))
-        .filter(|(time, _)| !calendar.events.contains_key(&resources::instance_id(master_id, time)))
+        .filter(|(time, _)| {
+            // A series that was split off may have come to lie on occurrences of the one it was split from, which go by
+            // the same ids: an exception is of one of them.
+            let exception = calendar.events.get(&resources::instance_id(master_id, time));
+            exception.is_none_or(|exception| text(&exception.resource, "recurringEventId") != master_id)
+        })
         .map(|(time, length)| (time, length.unwrap_or(series.length)))
         .collect()
 }

@@ -15,11 +15,13 @@ use crate::calendar::{CalendarPatch, NewCalendar};
 use crate::control;
 use crate::edits::{self, Edit};
 use crate::error::{ApiError, FakeError};
+use crate::expand;
 use crate::faults::Fault;
 use crate::freebusy;
 use crate::log::LogEntry;
 use crate::push::{Attempt, Channel, PushQuirks};
 use crate::quirks::Quirks;
+use crate::resources;
 use crate::server::{Reply, Server};
 use crate::state::Shared;
 
@@ -230,6 +232,24 @@ impl Control {
         Ok(stored.map(|stored| Value::Object(stored.resource.clone())).collect())
     }
 
+    /// The occurrences of a living series that nobody touched, as `events.instances` shows them: those that start before
+    /// `before`, in order.
+    pub fn untouched_occurrences(
+        &self,
+        calendar: &str,
+        master: &str,
+        before: DateTime<Utc>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let state = self.shared.lock();
+        let calendar = state.calendar(calendar)?;
+        let stored = calendar.events.get(master).filter(|stored| stored.is_master() && !stored.is_cancelled());
+        let resource = &stored.ok_or_else(ApiError::not_found)?.resource;
+        let times = expand::plain_times(calendar, resource, Some(before)).into_iter();
+        Ok(times
+            .map(|(time, length)| Value::Object(resources::instance(resource, &time, length, calendar.zone)))
+            .collect())
+    }
+
     /// The truth about a window: busy intervals as `freeBusy.query` merges them.
     pub fn busy(
         &self,
@@ -298,6 +318,11 @@ impl Control {
     /// Every request to the API since the start or the last clearing.
     pub fn log(&self) -> Vec<LogEntry> {
         self.shared.lock().log.entries()
+    }
+
+    /// Page tokens handed out until now are invalid, as after a restart of a server that kept them in memory.
+    pub fn forget_pages(&self) {
+        self.shared.lock().snapshots.forget();
     }
 
     pub fn clear_log(&self) {

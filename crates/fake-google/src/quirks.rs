@@ -20,7 +20,7 @@ pub struct Quirks {
     pub reversed: bool,
     /// Tombstones of deleted events carry the whole event, as on the organizer's own calendar.
     pub organizer_tombstones: bool,
-    /// Cancelled exceptions come without `recurringEventId` and `originalStartTime`.
+    /// Cancelled exceptions come without `recurringEventId` and `originalStartTime`, where their ids tell both.
     pub sparse_tombstones: bool,
     /// With a sync token, parameters other than those of the first list are let through. Google calls that
     /// "undefined behavior"; by default the fake answers 400 so that a test sees it.

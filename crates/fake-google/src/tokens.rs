@@ -149,6 +149,11 @@ impl Snapshots {
         }
     }
 
+    pub fn forget(&mut self) {
+        self.kept.clear();
+        self.finished.clear();
+    }
+
     pub fn get(&self, id: u64) -> Option<&Snapshot> {
         self.kept.get(&id)
     }

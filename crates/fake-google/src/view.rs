@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::calendar::{Calendar, Resource, text};
 use crate::query::Query;
 use crate::quirks::Quirks;
-use crate::times::Time;
+use crate::times::{Time, split_stamp};
 
 pub struct View {
     zone: Tz,
@@ -47,7 +47,7 @@ impl View {
         let exception = resource.contains_key("recurringEventId");
         let mut shown = if cancelled && exception && self.tombstones == Tombstones::Short {
             let mut kept = keep(resource, &["kind", "etag", "id", "status", "recurringEventId", "originalStartTime"]);
-            if self.sparse {
+            if self.sparse && told_by_id(resource) {
                 kept.remove("recurringEventId");
                 kept.remove("originalStartTime");
             }
@@ -106,6 +106,11 @@ impl View {
             shown.insert("attendeesOmitted".into(), json!(true));
         }
     }
+}
+
+/// Whether the form of an exception's id tells its series: not where that was split off from another.
+fn told_by_id(exception: &Resource) -> bool {
+    split_stamp(text(exception, "id")).is_some_and(|(master, _)| master == text(exception, "recurringEventId"))
 }
 
 fn keep(resource: &Resource, fields: &[&str]) -> Resource {

@@ -97,9 +97,9 @@ impl Cluster {
 
     /// Kills the postmaster as a power cut would; its children notice and end.
     pub fn kill(&mut self) {
-        let children = self.children();
+        let shared_memory = self.shared_memory();
         self.end_with(libc::SIGKILL);
-        eventually("the killed postmaster's children end", || children.iter().all(|child| !lives(*child)));
+        eventually("the killed postmaster's children end", || attached(&shared_memory) == 0);
         // What pg_ctl would check by hand: nobody uses the directory any more.
         let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
     }
@@ -115,10 +115,11 @@ impl Cluster {
         }
     }
 
-    fn children(&self) -> Vec<i32> {
-        let parent = self.postmaster.as_ref().map_or(0, |postmaster| postmaster.id() as i32);
-        let tasks = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        tasks.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    /// The id of the segment that each of the server's processes is attached to: the second word of the seventh line.
+    fn shared_memory(&self) -> String {
+        let lock = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("the cluster runs");
+        let segment = lock.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
+        segment.expect("the lock file names the shared memory").to_owned()
     }
 
     pub fn connect(&self, database: &str) -> Client {
@@ -131,9 +132,12 @@ impl Cluster {
     }
 
     pub fn connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
-        let mut config = Client::configure();
-        config.host_path(self.home.path()).user(role).dbname(database).application_name("test");
-        config.connect(NoTls)
+        connect(self.home.path(), role, database)
+    }
+
+    /// For threads that come and go while this one stops and starts the cluster.
+    pub fn connector(&self) -> Connector {
+        Connector { socket: self.home.path().to_owned() }
     }
 
     pub fn log(&self) -> String {
@@ -166,6 +170,24 @@ impl Cluster {
     }
 }
 
+/// The way to a cluster, running or not.
+#[derive(Clone)]
+pub struct Connector {
+    socket: PathBuf,
+}
+
+impl Connector {
+    pub fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        connect(&self.socket, "postgres", database)
+    }
+}
+
+fn connect(socket: &Path, role: &str, database: &str) -> Result<Client, postgres::Error> {
+    let mut config = Client::configure();
+    config.host_path(socket).user(role).dbname(database).application_name("test");
+    config.connect(NoTls)
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.postmaster.is_some() {
@@ -192,10 +214,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A process that has ended but was not waited for by its parent counts as ended.
-fn lives(process: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+/// How many processes are attached to a segment of shared memory. A list of a process's children leaves some out while
+/// others come and go.
+fn attached(segment: &str) -> usize {
+    let segments = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let rows = segments.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let attached = rows.filter(|row| row.get(1) == Some(&segment)).filter_map(|row| row.get(6)?.parse::<usize>().ok());
+    attached.sum()
 }
 
 fn bin() -> PathBuf {

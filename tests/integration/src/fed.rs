@@ -232,4 +232,14 @@ pub fn check_derived(sql: &mut Client) {
     );
     let wrong: Vec<String> = wrong.expect("the invariant can be asked for").iter().map(|row| row.get(0)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(problems(sql), Vec::<String>::new(), "calsync_check finds nothing either");
+}
+
+/// What `calsync_check()` finds: calendar, problem, event.
+pub fn problems(sql: &mut Client) -> Vec<String> {
+    let found = sql.query(
+        "SELECT concat_ws(' ', coalesce(calendar, 'nobody''s'), problem, event_id) FROM calsync_check() ORDER BY 1",
+        &[],
+    );
+    found.expect("calsync_check").iter().map(|row| row.get(0)).collect()
 }

@@ -8,7 +8,7 @@ pub mod items;
 pub mod model;
 mod world;
 
-pub use cluster::{Cluster, eventually};
+pub use cluster::{Cluster, Connector, eventually};
 pub use dice::Dice;
-pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope};
+pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
 pub use world::{ALICE, World, sqlstate};

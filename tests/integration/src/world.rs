@@ -51,6 +51,16 @@ impl World {
         self.sql.execute("SELECT calsync_subscribe($1)", &[&calendar]).expect("the calendar can be subscribed");
     }
 
+    /// Subscribes more calendars, which exist at Google.
+    pub fn others(&mut self, names: &[&str], credential: Option<&str>) {
+        for name in names {
+            self.google.add_calendar(&NewCalendar::new(*name)).expect("a calendar");
+            self.sql
+                .execute("SELECT calsync_subscribe($1, credential => $2)", &[name, &credential])
+                .expect("the calendar can be subscribed");
+        }
+    }
+
     /// Until the calendar has been synced at least once and nothing is due or under way.
     pub fn wait_for_sync(&mut self, calendar: &str) {
         eventually("the calendar is synced", || {

@@ -28,7 +28,7 @@ fuzz_target!(|body: &[u8]| {
         Ok(change) => is_storable(&change),
         Err(problem) => assert!(!problem.field.is_empty() && !problem.reason.is_empty()),
     }
-    match read_envelope(&json) {
+    match read_envelope(json.to_string().as_bytes()) {
         Ok(envelope) => {
             if let Err(refusal) = envelope.changes(&options) {
                 assert!(refusal.index.is_some() && !refusal.hint().is_empty());

@@ -23,7 +23,7 @@ fn lived_in() -> World {
         .batch_execute(
             "SELECT calsync_add_credential('team', 'google', '{}'); \
              SELECT calsync_subscribe('alice@example.com', credential => 'team'); \
-             SELECT calsync_subscribe('room', 'none', time_zone => 'Asia/Kolkata', options => '{\"store\": \"full\"}')",
+             SELECT calsync_subscribe('room', 'none', time_zone => 'Asia/Kolkata', options => '{\"store\": \"full\", \"changes\": true}')",
         )
         .expect("subscribed");
     world.wait_for_sync(ALICE);
@@ -248,6 +248,11 @@ fn a_hot_standby_answers() {
         ),
         (true, false, true, true, 2)
     );
+    assert_eq!(calsync_integration::problems(&mut sql), Vec::<String>::new(), "a check works here, too");
+    sql.batch_execute(
+        "SELECT calsync_changes(), calsync_health(); SELECT FROM calsync.progress, calsync.stat_provider",
+    )
+    .expect("what only looks");
     let worker = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pg_calsync%'";
     assert_eq!(sql.query_one(worker, &[]).expect("activity").get::<_, i64>(0), 0, "no worker runs on a standby");
 }
@@ -267,6 +272,8 @@ fn what_writes_is_refused_on_a_standby_and_in_a_read_only_transaction() {
             "SELECT calsync_sync()",
             "SELECT calsync_add_credential('c', 'google', '{}')",
             "CALL calsync_run()",
+            "SELECT calsync_repair()",
+            "SELECT calsync_cleanup()",
         ] {
             let refused = sql.batch_execute(statement).expect_err(statement);
             assert_eq!(calsync_integration::sqlstate(&refused), "25006", "{statement}");

@@ -3,19 +3,8 @@
 use std::time::Duration;
 
 use calsync_integration::{ALICE, World, eventually, sqlstate};
-use fake_google::{Action, Fault, NewCalendar};
+use fake_google::{Action, Fault};
 use serde_json::json;
-
-/// Subscribes more calendars, which exist at Google.
-fn others(world: &mut World, names: &[&str], credential: Option<&str>) {
-    for name in names {
-        world.google.add_calendar(&NewCalendar::new(*name)).expect("a calendar");
-        world
-            .sql
-            .execute("SELECT calsync_subscribe($1, credential => $2)", &[name, &credential])
-            .expect("the calendar can be subscribed");
-    }
-}
 
 fn last_list_was_full(world: &World) -> bool {
     world.lists().last().is_some_and(|query| !query.contains_key("syncToken"))
@@ -97,21 +86,21 @@ fn no_plain_http_unless_it_is_allowed() {
 fn a_spent_budget_holds_up_its_own_credential_only() {
     let mut world = World::with("calsync.requests_per_minute = 2");
     world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("a credential");
-    others(&mut world, &["a@x", "b@x", "c@x", "d@x"], None);
-    eventually("the budget is spent", || world.lists().len() == 2);
+    world.others(&["a@x", "b@x", "c@x", "d@x"], None);
+    eventually("the budget is spent", || world.lists().len() == 1);
 
-    others(&mut world, &["team@x"], Some("team"));
+    world.others(&["team@x"], Some("team"));
 
     let state = "SELECT state::text FROM calsync.subscription WHERE calendar = $1";
     eventually("the other credential's calendar is synced", || world.text(state, "team@x") == "active");
-    assert_eq!(world.lists().len(), 3);
+    assert_eq!(world.lists().len(), 2);
 }
 
 #[test]
 fn no_more_requests_are_in_flight_than_allowed() {
     let mut world = World::with("calsync.max_concurrency = 1");
     world.google.add_fault(Fault::new(Action::Hang { bytes: 0 }).always());
-    others(&mut world, &["a@x", "b@x", "c@x"], None);
+    world.others(&["a@x", "b@x", "c@x"], None);
     eventually("one is asked for", || world.lists().len() == 1);
 
     std::thread::sleep(Duration::from_millis(400));
@@ -149,6 +138,26 @@ fn a_cancelled_call_gives_its_calendars_back() {
     world.sql.batch_execute("RESET statement_timeout").expect("reset");
 
     world.google.remove_fault(hang);
+    let mut another = world.cluster.connect("postgres");
+    another.batch_execute("CALL calsync_run()").expect("at once, from another session");
+    assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+}
+
+#[test]
+fn a_call_cancelled_in_the_middle_of_its_writing_gives_its_calendars_back() {
+    let mut world = World::with("calsync.databases = 'nowhere'");
+    world.meeting(3, "08:00", "09:00");
+    world.subscribe(ALICE);
+    let mut holder = world.cluster.connect("postgres");
+    holder.batch_execute("BEGIN; LOCK TABLE calsync.event IN SHARE MODE").expect("nobody writes events");
+
+    world.sql.batch_execute("SET statement_timeout = '500ms'").expect("set");
+    let cancelled = world.sql.batch_execute("CALL calsync_run()").expect_err("it is cancelled");
+    assert_eq!(sqlstate(&cancelled), "57014");
+    world.sql.batch_execute("RESET statement_timeout").expect("reset");
+    assert_eq!(world.count("SELECT count(*) FROM calsync.subscription WHERE leased_until IS NOT NULL"), 0);
+
+    holder.batch_execute("COMMIT").expect("released");
     let mut another = world.cluster.connect("postgres");
     another.batch_execute("CALL calsync_run()").expect("at once, from another session");
     assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);

@@ -175,7 +175,7 @@ fn a_power_cut_in_the_middle_of_a_full_sync_loses_nothing() {
 fn sighup_changes_how_often_it_polls() {
     let mut world = World::synced();
 
-    world.cluster.reconfigure("calsync.poll_interval = 1");
+    world.cluster.reconfigure("calsync.poll_interval = 1\ncalsync.max_poll_interval = 1");
     world.sync();
     world.meeting(3, "08:00", "09:00");
 

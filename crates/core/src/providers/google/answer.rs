@@ -7,9 +7,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::event::{read_item, unreadable};
 use super::fields::Fields;
+use super::list_text::ListText;
 use super::text::{one_line, quoted, storable};
 use crate::event::Change;
 use crate::options::Options;
@@ -46,18 +48,17 @@ fn fail(kind: FailureKind, reason: &str, retry_after: Option<Duration>) -> Step 
 
 /// The page in this body, or why there is none.
 fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, String> {
-    let json: Value = serde_json::from_slice(body).map_err(|problem| {
-        // Not the parser's own words: they may quote the body.
-        format!("the answer is not readable as JSON (line {}, column {})", problem.line(), problem.column())
-    })?;
     let not_a_list = || "the answer is JSON, but not a list of events".to_owned();
-    let list = Fields::of(&json).ok_or_else(not_a_list)?;
-    let items = list.get("items").and_then(Value::as_array).ok_or_else(not_a_list)?;
+    let list: ListText = serde_json::from_slice(body)
+        .map_err(|problem| if problem.is_data() { not_a_list() } else { not_json(&problem) })?;
+    let items: Vec<&RawValue> =
+        list.items.and_then(|items| serde_json::from_str(items.get()).ok()).ok_or_else(not_a_list)?;
+    let list = Fields::of_map(&list.keys);
     let next_page = read_token(list, "nextPageToken")?;
     let successor = read_token(list, "nextSyncToken")?;
     let page = Page {
         time_zone: read_time_zone(list)?,
-        changes: items.iter().map(|item| read_item_of_round(item, options)).collect(),
+        changes: items.iter().map(|item| read_item_of_round(item, options)).collect::<Result<_, _>>()?,
     };
     match (next_page, successor) {
         (Some(next), _) => Ok(Step::NextPage { page, next }),
@@ -67,8 +68,14 @@ fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, St
     }
 }
 
-fn read_item_of_round(item: &Value, options: &Options) -> Change {
-    read_item(item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(item, problem))))
+fn read_item_of_round(item: &RawValue, options: &Options) -> Result<Change, String> {
+    let item: Value = serde_json::from_str(item.get()).map_err(|problem| not_json(&problem))?;
+    Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem)))))
+}
+
+/// Not the parser's own words: they may quote the body.
+fn not_json(problem: &serde_json::Error) -> String {
+    format!("the answer is not readable as JSON (line {}, column {})", problem.line(), problem.column())
 }
 
 /// A token that could not be sent back exactly as it came is none.

@@ -36,6 +36,10 @@ impl<'a> Fields<'a> {
         value.as_object().map(Self)
     }
 
+    pub fn of_map(fields: &'a Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     pub fn get(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod event;
 mod fields;
 pub mod list;
+pub(crate) mod list_text;
 pub mod series;
 pub(crate) mod text;
 mod when;
