@@ -42,7 +42,10 @@ SELECT n, 'Customer ' || n, 'customer' || n || '@example.com' FROM generate_seri
 INSERT INTO bench.pick
 SELECT p, array_agg('person' || (1 + (p * 7919 + i * 13::bigint) % :calendars) || '@example.com')
 FROM generate_series(1, 1000) AS p, generate_series(1, 50) AS i GROUP BY p;
+INSERT INTO bench.pick_500
+SELECT p, array_agg('person' || (1 + (p * 7919 + i * 19::bigint) % :calendars) || '@example.com')
+FROM generate_series(1, 100) AS p, generate_series(1, 500) AS i GROUP BY p;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA bench TO booking;
 CREATE INDEX ON bench.event (calendar, n);
-VACUUM ANALYZE bench.event, bench.customer, bench.pick;
+VACUUM ANALYZE bench.event, bench.customer, bench.pick, bench.pick_500;

@@ -23,8 +23,9 @@ CREATE UNLOGGED TABLE bench.event (
 -- What "a one-row primary-key lookup" looks up.
 CREATE TABLE bench.customer (customer_id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 
--- Groups of 50 calendars, so that a statement that asks 50 of them takes one parameter on both sides.
+-- Groups of 50 and of 500 calendars, so that a statement that asks so many takes one parameter on both sides.
 CREATE TABLE bench.pick (pick_id integer PRIMARY KEY, calendars text[] NOT NULL);
+CREATE TABLE bench.pick_500 (pick_id integer PRIMARY KEY, calendars text[] NOT NULL);
 
 -- A start or an end as Google gives it.
 CREATE FUNCTION bench.moment(at timestamptz, all_day boolean) RETURNS jsonb LANGUAGE sql STABLE
@@ -101,10 +102,11 @@ END;
 -- Raises where the two sides differ for this window; returns how many busy intervals were compared.
 CREATE FUNCTION bench.same_answer(asked tstzrange, calendars text[]) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    ours     jsonb;
-    theirs   jsonb;
-    compared bigint;
-    is_free  boolean;
+    ours        jsonb;
+    theirs      jsonb;
+    their_union tstzmultirange;
+    compared    bigint;
+    is_free     boolean;
 BEGIN
     SELECT jsonb_object_agg(calendar, busy), coalesce(sum(pieces), 0) INTO ours, compared
     FROM (SELECT calendar, range_agg(busy)::text AS busy, count(*) AS pieces
@@ -117,8 +119,12 @@ BEGIN
           WHERE "selectedCalendarId" = ANY (calendars)
             AND start < (upper(asked) AT TIME ZONE 'UTC') AND "end" > (lower(asked) AT TIME ZONE 'UTC')
           GROUP BY 1) AS answer;
+    SELECT coalesce(range_agg(tstzrange(start AT TIME ZONE 'UTC', "end" AT TIME ZONE 'UTC')) * tstzmultirange(asked), '{}')
+    INTO their_union FROM "CalendarCacheEvent"
+    WHERE "selectedCalendarId" = ANY (calendars)
+        AND start < (upper(asked) AT TIME ZONE 'UTC') AND "end" > (lower(asked) AT TIME ZONE 'UTC');
     is_free := calsync_is_free(asked, calendars);
-    IF ours IS DISTINCT FROM theirs OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
+    IF ours IS DISTINCT FROM theirs OR calsync_busy_union(asked, calendars) IS DISTINCT FROM their_union OR is_free IS DISTINCT FROM (theirs IS NULL) THEN
         RAISE EXCEPTION 'the answers differ for % and %', asked, calendars
             USING DETAIL = format(E'ours: %s\ntheirs: %s\ncalsync_is_free: %s', left(ours::text, 2000), left(theirs::text, 2000), is_free);
     END IF;

@@ -2,7 +2,7 @@
 # `make bench`: measures the read path and the ingest against the peer's SQL, on a cluster of its own, release build.
 # What is measured, and what it gave: bench/README.md.
 #
-#   SCALE=1               thousands of calendars of 500 events (10: five million events)
+#   SCALE=10              thousands of calendars of 500 events: 5 million events, 12 GB; 1 for a tenth, 100 for ten times
 #   ROUNDS=3 SECONDS_EACH=5   each statement is measured ROUNDS times, in turn with the others; the median counts
 #   ONLY='busy_3x7 peer*'     only these of bench/queries, besides lookup; the ingest and the worker only where it says
 #                         ingest, polling
@@ -14,7 +14,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$ROOT/bench"
 
-SCALE=${SCALE:-1} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-5} ONLY=${ONLY:-*}
+SCALE=${SCALE:-10} ROUNDS=${ROUNDS:-3} SECONDS_EACH=${SECONDS_EACH:-5} ONLY=${ONLY:-*}
 CALENDARS=$((SCALE * 1000)) EVENTS=500 HISTORY=200000
 
 # A second private copy of Postgres, so that a release build there and a dev build for the tests never meet.
@@ -35,7 +35,7 @@ start_cluster() {
     [ "$(id -u)" != 0 ] || chown postgres "$home"
     trap stop_cluster EXIT
     as_server "$STAGED_BIN/initdb" -D "$home/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
-    # fsync off: what is measured is work, not the disk. Autovacuum off and a VACUUM before measuring: the same state in
+    # fsync and full_page_writes off: what is measured is work, not the disk. Autovacuum off and a VACUUM before measuring: the same state in
     # every run. No worker: nothing runs beside the one client. 20 years are covered, so that the long history is.
     cat >>"$home/data/postgresql.conf" <<CONF
 listen_addresses = ''
@@ -45,7 +45,8 @@ pg_stat_statements.track = none
 fsync = off
 autovacuum = off
 shared_buffers = '$(awk '/MemTotal/ { print int($2 / 4096) }' /proc/meminfo) MB'
-max_wal_size = '8GB'
+full_page_writes = off
+max_wal_size = '2GB'
 checkpoint_timeout = '1h'
 timezone = 'UTC'
 calsync.databases = ''
@@ -94,10 +95,10 @@ ended_cpu() {
     cut -d' ' -f16-17 "/proc/$server/stat" | awk '{ print $1 + $2 }'
 }
 
-# measure SCRIPT [SECONDS]: prints transactions a second, and microseconds of the server's CPU a transaction
+# measure SCRIPT [SECONDS] [CLIENTS]: prints transactions a second, and microseconds of the server's CPU a transaction
 measure() {
     local before; before=$(ended_cpu)
-    "$STAGED_BIN/pgbench" -n -M prepared -c 1 -T "${2:-$SECONDS_EACH}" -U booking \
+    "$STAGED_BIN/pgbench" -n -M prepared -c "${3:-1}" -j "${3:-1}" -T "${2:-$SECONDS_EACH}" -U booking \
         -D calendars="$CALENDARS" -D today="$(date -u -d "$(date -u +%F)" +%s)" -f "queries/$1.sql" postgres \
         >"$home/pgbench" 2>>"$home/pgbench.log" || { tail -n 3 "$home/pgbench.log" >&2; exit 1; }
     awk -v cpu="$(($(ended_cpu) - before))" -v hertz="$(getconf CLK_TCK)" '
@@ -118,8 +119,9 @@ wanted() {
 reads() {
     local script scripts=() round result
     for script in lookup empty_function busy_3x7 peer_raw_3x7 peer_merged_3x7 busy_50x30 peer_raw_50x30 peer_merged_50x30 \
-                  is_free_10 peer_is_free_10 busy_history_short busy_history_long \
-                  peer_merged_history_short peer_merged_history_long; do
+                  busy_500x30 peer_merged_500x30 union_50x30 peer_union_50x30 union_500x30 peer_union_500x30 \
+                  is_free_10 peer_is_free_10 busy_1x14 slots_1x14 slots_1x14_first_20 group_slots \
+                  busy_history_short busy_history_long peer_merged_history_short peer_merged_history_long; do
         if [ "$script" = lookup ] || wanted "$script"; then scripts+=("$script"); fi
     done
     say "measuring ${#scripts[@]} statements, $ROUNDS rounds of $SECONDS_EACH s each ($((${#scripts[@]} * ROUNDS * SECONDS_EACH)) s)"
@@ -131,6 +133,22 @@ reads() {
         done
     done >"$home/reads"
     awk -f reads.awk "$home/reads"
+}
+
+# Whether a second client gets as much done as the first. The look-up by key tells what the machine itself allows: each
+# client has a pgbench thread and a backend, so two clients want four processors.
+two_clients() {
+    wanted two_clients || return 0
+    local script round
+    for ((round = 0; round < ROUNDS; round++)); do
+        for script in lookup busy_3x7 busy_50x30; do
+            echo "$script $(measure "$script" "$SECONDS_EACH" 1 | cut -d' ' -f1) $(measure "$script" "$SECONDS_EACH" 2 | cut -d' ' -f1)"
+        done
+    done >"$home/two-clients"
+    echo
+    awk '{ one[$1] += $2; two[$1] += $3 }
+        END { for (script in one) printf "two clients against one, %s: x%.2f\n", script, two[script] / one[script] }' \
+        "$home/two-clients" | sort
 }
 
 ingest() {
@@ -175,6 +193,7 @@ echo "$("$STAGED_BIN/postgres" --version), $(nproc) cores ($(awk -F': ' '/model 
 echo "$(date -u +%F), commit $(git -C "$ROOT" describe --always --dirty), $CALENDARS calendars x $EVENTS events, $ROUNDS rounds x $SECONDS_EACH s"
 echo
 reads
+two_clients
 buffers
 ingest
 polling

@@ -49,32 +49,101 @@ COMMENT ON FUNCTION calsync_apply_delta IS
 
 -- ------------------------------------------------------------------------------------------------- availability
 
+CREATE FUNCTION calsync.busy_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_busy_rows_wrapper';
+CREATE FUNCTION calsync.free_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_free_rows_wrapper';
+CREATE FUNCTION calsync.slots_rows(internal)
+RETURNS internal LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'calsync_slots_rows_wrapper';
+COMMENT ON FUNCTION calsync.busy_rows IS 'Internal: tells the planner how many rows calsync_busy will return';
+COMMENT ON FUNCTION calsync.free_rows IS 'Internal: tells the planner how many rows calsync_free will return';
+COMMENT ON FUNCTION calsync.slots_rows IS
+    'Internal: tells the planner how many rows calsync_slots and calsync_group_slots will return';
+
 CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
 RETURNS TABLE (calendar text, busy tstzrange)
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
-COMMENT ON FUNCTION calsync_busy IS
-    'When each calendar is busy: merged, clipped to during, in order. statuses: what counts, by default tentative, busy '
-    'and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; see calsync.on_uncovered';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows
+AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
+COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[]) IS
+    'When each calendar is busy: merged, clipped to during, in order. statuses: what counts, by default tentative, '
+    'busy and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; see calsync.on_uncovered';
+
+CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[], on_uncovered text)
+RETURNS TABLE (calendar text, busy tstzrange)
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows
+AS 'MODULE_PATHNAME', 'calsync_busy_on_uncovered_wrapper';
+COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[], text) IS
+    'The same, the call saying what becomes of what is not known: on_uncovered ''error'' or ''busy''';
 
 CREATE FUNCTION calsync_busy_union(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
-RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE COST 1000
-BEGIN ATOMIC
-    SELECT coalesce(pg_catalog.range_agg(b.busy), '{}'::pg_catalog.tstzmultirange)
-    FROM calsync_busy(during, calendars, statuses) AS b;
-END;
+RETURNS tstzmultirange
+LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_union_wrapper';
 COMMENT ON FUNCTION calsync_busy_union IS
     'When any of the calendars is busy, as one multirange. Errors as calsync_busy';
 
 CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[])
 RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_is_free_wrapper';
-COMMENT ON FUNCTION calsync_is_free IS
+COMMENT ON FUNCTION calsync_is_free(tstzrange, text[]) IS
     'Whether nothing blocks any part of during in any of the calendars. Errors as calsync_busy';
+
+CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[], on_uncovered text)
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_is_free_on_uncovered_wrapper';
+COMMENT ON FUNCTION calsync_is_free(tstzrange, text[], text) IS
+    'The same, the call saying what becomes of what is not known: on_uncovered ''error'' or ''busy''';
+
+CREATE FUNCTION calsync_free(during tstzrange, calendars text[], hours tstzmultirange DEFAULT NULL,
+                             min_length interval DEFAULT '0')
+RETURNS SETOF tstzrange
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.free_rows
+AS 'MODULE_PATHNAME', 'calsync_free_wrapper';
+COMMENT ON FUNCTION calsync_free IS
+    'When all of the calendars are free within during and hours (null: at any time), in order; only what is at least '
+    'min_length long. Errors as calsync_busy';
+
+CREATE FUNCTION calsync_slots(during tstzrange, calendars text[], duration interval, step interval DEFAULT '15 min',
+                              time_zone text DEFAULT 'UTC', hours tstzmultirange DEFAULT NULL,
+                              buffer_before interval DEFAULT '0', buffer_after interval DEFAULT '0',
+                              min_notice interval DEFAULT '0', max_results integer DEFAULT NULL)
+RETURNS SETOF tstzrange
+LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 SUPPORT calsync.slots_rows
+AS 'MODULE_PATHNAME', 'calsync_slots_wrapper';
+COMMENT ON FUNCTION calsync_slots IS
+    'Meetings of that duration for which all of the calendars are free, with the buffers around it: within during and '
+    'hours, beginning where the clock of time_zone shows a whole number of steps since midnight, not before now() + '
+    'min_notice. Errors as calsync_busy; 54000 beyond 100,000 slots';
+
+CREATE FUNCTION calsync_group_slots(during tstzrange, groups jsonb, duration interval, step interval DEFAULT '15 min',
+                                    time_zone text DEFAULT 'UTC', hours tstzmultirange DEFAULT NULL,
+                                    buffer_before interval DEFAULT '0', buffer_after interval DEFAULT '0',
+                                    min_notice interval DEFAULT '0', max_results integer DEFAULT NULL)
+RETURNS TABLE (slot tstzrange, calendars text[])
+LANGUAGE c STABLE PARALLEL SAFE ROWS 200 COST 1000 SUPPORT calsync.slots_rows
+AS 'MODULE_PATHNAME', 'calsync_group_slots_wrapper';
+COMMENT ON FUNCTION calsync_group_slots IS
+    'As calsync_slots, where of each group enough are free: [{"any": 2, "calendars": ["a", "b", "c"]}, {"all": true, '
+    '"calendars": ["room"]}]. Returns all who are free then, in the order of the groups';
+
+CREATE FUNCTION calsync_open_hours(during tstzrange, time_zone text, weekly jsonb, overrides jsonb DEFAULT '[]')
+RETURNS tstzmultirange
+LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'calsync_open_hours_wrapper';
+COMMENT ON FUNCTION calsync_open_hours IS
+    'Weekly hours in local time as concrete time: weekly [{"days": ["mon", "tue"], "start": "09:00", "end": "17:00"}], '
+    'overrides of dates [{"date": "2026-12-24", "start": "09:00", "end": "12:00"}, {"from": "2026-12-25", "to": '
+    '"2026-12-31", "closed": true}]';
+
+CREATE FUNCTION calsync_freebusy(request jsonb)
+RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_freebusy_wrapper';
+COMMENT ON FUNCTION calsync_freebusy IS
+    'Google''s freeBusy.query from the cache: its request, its response. What cannot be answered is an error of its '
+    'calendar: notFound as in Google, notCovered, stale';
 
 CREATE FUNCTION calsync_coverage(calendars text[] DEFAULT NULL)
 RETURNS TABLE (calendar text, covered tstzrange, synced_at timestamptz, state text, usable boolean, reason text)
 LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'calsync_coverage_wrapper';
 COMMENT ON FUNCTION calsync_coverage IS
-    'Which answers can be had: of these calendars, or of all that the role may see. Never fails: reason tells';
+    'Which answers can be had: of these calendars, or of all that the role may see. No calendar makes it fail: '
+    'reason tells';
 
 CREATE FUNCTION calsync.explain_lines(during tstzrange, calendars text[])
 RETURNS TABLE (calendar text, event_id text, summary text, takes_place tstzrange, busy_status text, blocks boolean,

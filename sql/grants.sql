@@ -25,13 +25,21 @@ REVOKE ALL ON FUNCTION
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
     calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
-    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_explain(tstzrange, text[]), calsync_version()
+    calsync_busy(tstzrange, text[], calsync.busy_status[], text), calsync_is_free(tstzrange, text[]),
+    calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),
+    calsync_slots(tstzrange, text[], interval, interval, text, tstzmultirange, interval, interval, interval, integer),
+    calsync_group_slots(tstzrange, jsonb, interval, interval, text, tstzmultirange, interval, interval, interval, integer),
+    calsync_open_hours(tstzrange, text, jsonb, jsonb), calsync_freebusy(jsonb), calsync_coverage(text[]), calsync_explain(tstzrange, text[]), calsync_version()
 FROM PUBLIC;
 REVOKE ALL ON PROCEDURE calsync_run(integer) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
     calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
-    calsync_is_free(tstzrange, text[]), calsync_coverage(text[]), calsync_version()
+    calsync_busy(tstzrange, text[], calsync.busy_status[], text), calsync_is_free(tstzrange, text[]),
+    calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),
+    calsync_slots(tstzrange, text[], interval, interval, text, tstzmultirange, interval, interval, interval, integer),
+    calsync_group_slots(tstzrange, jsonb, interval, interval, text, tstzmultirange, interval, interval, interval, integer),
+    calsync_open_hours(tstzrange, text, jsonb, jsonb), calsync_freebusy(jsonb), calsync_coverage(text[]), calsync_version()
 TO calsync_reader, calsync_operator;
 GRANT EXECUTE ON FUNCTION
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),

@@ -6,6 +6,8 @@
 use std::ffi::{c_int, c_void};
 
 use calsync_core::delta::InvalidDelta;
+use calsync_core::invalid::Invalid;
+use calsync_core::open_hours::Refusal;
 use calsync_core::options::InvalidOption;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -21,6 +23,9 @@ pub enum Error {
     NotCovered { calendar: String, wanted: String, why: Box<NotCovered> },
     #[error("calendar \"{calendar}\" is stale")]
     Stale { calendar: String, why: Stale },
+    /// Several calendars of one question, each with its own reason.
+    #[error("{} of {asked} calendars cannot answer: {}", each.len(), listed(each.iter().filter_map(Error::calendar)))]
+    Several { each: Vec<Error>, asked: usize },
     #[error("sync token conflict for calendar \"{calendar}\"")]
     TokenConflict { calendar: String, why: TokenConflict },
     #[error("{0}")]
@@ -36,6 +41,21 @@ pub enum Error {
     Spi(#[from] spi::SpiError),
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::argument(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, invalid.to_string(), invalid.hint())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(invalid) => invalid.into(),
+            Refusal::TooMuch(too_much) => Self::too_much(too_much.to_string(), too_much.hint()),
+        }
+    }
 }
 
 /// Why the cache cannot answer for a window.
@@ -95,6 +115,33 @@ impl Error {
         Error::Argument { code, message: message.into(), detail: String::new(), hint: hint.into() }
     }
 
+    /// More than we are willing to compute or to keep in memory.
+    pub fn too_much(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::argument(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, hint)
+    }
+
+    /// The error for calendars that cannot answer, at least one: its own for one, one that names all for several.
+    pub fn refused(mut each: Vec<Error>, asked: usize) -> Self {
+        match each.pop() {
+            Some(only) if each.is_empty() => only,
+            Some(last) => {
+                each.push(last);
+                Error::Several { each, asked }
+            }
+            None => Error::Internal("nobody refused".to_owned()),
+        }
+    }
+
+    /// The calendar that cannot answer.
+    fn calendar(&self) -> Option<&str> {
+        match self {
+            Error::UnknownCalendar { calendar }
+            | Error::NotCovered { calendar, .. }
+            | Error::Stale { calendar, .. } => Some(calendar),
+            _ => None,
+        }
+    }
+
     /// A NULL where a value must be: an answer about nothing would read as "free".
     pub fn null_argument(name: &str) -> Self {
         Self::argument(
@@ -125,6 +172,7 @@ impl Error {
                 let (detail, hint) = why.detail_and_hint(calendar);
                 ours(b"SC003", detail, hint)
             }
+            Error::Several { each, .. } => several(each),
             Error::TokenConflict { why, calendar } => {
                 let (detail, hint) = why.detail_and_hint(calendar);
                 ours(b"SC004", detail, hint)
@@ -292,6 +340,41 @@ impl TokenConflict {
                 ),
             ),
         }
+    }
+}
+
+/// So many of several calendars are named; the others are counted.
+const NAMED: usize = 20;
+
+/// `"a", "b" and 3 more`
+fn listed<'a>(calendars: impl Iterator<Item = &'a str>) -> String {
+    let mut quoted: Vec<String> = calendars.map(|calendar| format!("\"{calendar}\"")).collect();
+    let more = quoted.len().saturating_sub(NAMED);
+    quoted.truncate(NAMED);
+    match more {
+        0 => quoted.join(", "),
+        more => format!("{} and {more} more", quoted.join(", ")),
+    }
+}
+
+/// The SQLSTATE is that of what must be mended first: unknown, then not covered, then stale.
+fn several(each: &[Error]) -> Parts {
+    let sqlstate = if each.iter().any(|error| matches!(error, Error::UnknownCalendar { .. })) {
+        b"SC001"
+    } else if each.iter().any(|error| matches!(error, Error::NotCovered { .. })) {
+        b"SC002"
+    } else {
+        b"SC003"
+    };
+    let reasons = each.iter().take(NAMED).map(|error| format!("{error}: {}", error.parts().detail));
+    let names = each.iter().take(NAMED).filter_map(Error::calendar).map(|name| format!("'{}'", literal(name)));
+    Parts {
+        sqlstate: Sqlstate::Ours(sqlstate),
+        detail: reasons.collect::<Vec<_>>().join("\n"),
+        hint: format!(
+            "SELECT * FROM calsync_coverage(ARRAY[{}]); asked about one of them alone, the error tells its fix.",
+            names.collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 

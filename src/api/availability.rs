@@ -1,19 +1,22 @@
-//! `calsync_busy`, `calsync_is_free`, `calsync_coverage` (`calsync_busy_union` is SQL over the first).
+//! `calsync_busy`, `calsync_busy_union`, `calsync_is_free`, `calsync_coverage`.
 //!
 //! Promise 1 lives here: before a calendar's time is read, it must be known to the role, covered for the window, and
-//! fresh. What happens otherwise is `calsync.on_uncovered`: an error that names the calendar, or the part that is not
-//! known counts as busy, or, at the caller's own risk, as free.
+//! fresh. What happens otherwise is `calsync.on_uncovered`: an error that names the calendars, or the part that is not
+//! known counts as busy, or, at the caller's own risk, as free. The other functions of availability ask through
+//! [`Question`], too.
 
 use calsync_core::busy::{BusyStatus, StatusSet};
 use calsync_core::interval::{Interval, coalesce, subtract};
+use pgrx::AnyElement;
 use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
-use super::required;
+use super::rows::Rows;
+use super::{multirange, required};
 use crate::error::{Error, NotCovered, Remedy, Report, Stale};
 use crate::settings::{self, OnUncovered};
-use crate::store::availability::{self, Answerer, MicroWindow};
-use crate::store::owner::{as_owner, caller};
+use crate::store::availability::{self, Answerer, MicroWindow, TakenTime};
+use crate::store::owner::caller;
 use crate::store::time::{Micros, timestamp_of};
 
 pub(super) type TimeRange = Range<TimestampWithTimeZone>;
@@ -23,87 +26,192 @@ fn calsync_busy(
     during: Option<TimeRange>,
     calendars: Option<Vec<Option<String>>>,
     statuses: Option<Vec<Option<pg_sys::Oid>>>,
-) -> TableIterator<'static, (name!(calendar, String), name!(busy, TimeRange))> {
-    let busy = || -> Result<Vec<(String, TimeRange)>, Error> {
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    busy_rows(during, calendars, statuses, settings::on_uncovered(), fcinfo).report();
+}
+
+#[pg_extern(sql = false)]
+fn calsync_busy_on_uncovered(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+    on_uncovered: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    overriding(on_uncovered).and_then(|uncovered| busy_rows(during, calendars, statuses, uncovered, fcinfo)).report();
+}
+
+/// Returns `(calendar text, busy tstzrange)`.
+fn busy_rows(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+    on_uncovered: OnUncovered,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), Error> {
+    let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
+    let question = Question { statuses, on_uncovered, ..Question::of(during, calendars)? };
+    let busy = question.busy_times()?;
+    let mut rows = Rows::begin(fcinfo);
+    for (calendar, intervals) in busy {
+        rows.put_named_ranges(&calendar, &intervals);
+    }
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn calsync_busy_union(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+) -> AnyElement {
+    let busy = || {
         let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
-        let mut rows = Vec::new();
-        for (calendar, intervals) in busy_times(during, calendars, statuses)? {
-            for interval in intervals {
-                rows.push((calendar.clone(), to_range(interval)?));
-            }
-        }
-        Ok(rows)
+        let question = Question { statuses, ..Question::of(during, calendars)? };
+        multirange::write(coalesce(question.busy_times()?.into_iter().flat_map(|(_, busy)| busy)))
     };
-    TableIterator::new(busy().report())
+    busy().report()
 }
 
 #[pg_extern(sql = false)]
 fn calsync_is_free(during: Option<TimeRange>, calendars: Option<Vec<Option<String>>>) -> bool {
-    let busy = busy_times(during, calendars, StatusSet::BLOCKING).report();
-    busy.iter().all(|(_, intervals)| intervals.is_empty())
+    is_free(during, calendars, settings::on_uncovered()).report()
 }
 
-/// The answer, calendar by calendar in the order asked: merged, clipped, ordered.
-fn busy_times(
+#[pg_extern(sql = false)]
+fn calsync_is_free_on_uncovered(
     during: Option<TimeRange>,
     calendars: Option<Vec<Option<String>>>,
-    statuses: StatusSet,
-) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
-    let window = window(required(during, "during")?)?;
-    let names = names(required(calendars, "calendars")?)?;
-    if names.is_empty() {
-        // Nobody is busy in no calendar; and whoever asks so by mistake would read that as "free".
-        return Err(Error::argument(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "calendars must not be empty",
-            "Name the calendars; where somebody has none, nothing is known of their time: do not ask, or count it as busy.",
-        ));
-    }
-    let role = caller();
-    as_owner(|| {
-        let answerers = availability::find(role, &names)?;
-        // An empty window asks nothing, but still of calendars that exist.
-        let Some(window) = window else {
-            return match answerers.into_iter().find(|(_, answerer)| answerer.is_none()) {
-                Some((calendar, None)) if settings::on_uncovered() == OnUncovered::Error => {
-                    Err(Error::UnknownCalendar { calendar })
-                }
-                _ => Ok(Vec::new()),
-            };
-        };
-        let mut busy: Vec<(String, Vec<MicroWindow>)> = Vec::with_capacity(answerers.len());
-        let mut ids = Vec::with_capacity(answerers.len());
-        for (calendar, answerer) in answerers {
-            ids.push(answerer.as_ref().map_or(0, |answerer| answerer.id));
-            let unknown = unknown_time(&calendar, answerer.as_ref(), window)?;
-            busy.push((calendar, unknown));
-        }
-        for (position, interval) in availability::taken(&ids, window, statuses)? {
-            if let Some((_, intervals)) = busy.get_mut(position) {
-                intervals.push(interval);
-            }
-        }
-        for (_, intervals) in &mut busy {
-            *intervals = coalesce(intervals.drain(..));
-        }
-        Ok(busy)
-    })
+    on_uncovered: Option<&str>,
+) -> bool {
+    overriding(on_uncovered).and_then(|uncovered| is_free(during, calendars, uncovered)).report()
 }
 
-/// The part of the window that the cache cannot answer for: an error, or to be counted as busy, or to be ignored.
-fn unknown_time(calendar: &str, answerer: Option<&Answerer>, window: MicroWindow) -> Result<Vec<MicroWindow>, Error> {
-    let error = match answerer.map(|answerer| (answerer, objection(answerer, window))) {
-        None => Error::UnknownCalendar { calendar: calendar.to_owned() },
-        Some((_, None)) => return Ok(Vec::new()),
-        Some((_, Some(error))) => error,
-    };
-    match settings::on_uncovered() {
-        OnUncovered::Error => Err(error),
-        OnUncovered::Ignore => Ok(Vec::new()),
-        OnUncovered::Busy => Ok(match (error, answerer.and_then(|answerer| answerer.covered)) {
-            (Error::NotCovered { .. }, Some(covered)) => subtract(&[window], &[covered]),
-            _ => vec![window],
-        }),
+fn is_free(
+    during: Option<TimeRange>,
+    calendars: Option<Vec<Option<String>>>,
+    on_uncovered: OnUncovered,
+) -> Result<bool, Error> {
+    let question = Question { on_uncovered, ..Question::of(during, calendars)? };
+    Ok(question.busy_times()?.iter().all(|(_, intervals)| intervals.is_empty()))
+}
+
+/// What a call says in place of `calsync.on_uncovered`; null: nothing. Only what never says "free" out of ignorance can
+/// be said by a call, lest a user's input says it.
+fn overriding(on_uncovered: Option<&str>) -> Result<OnUncovered, Error> {
+    match on_uncovered {
+        None => Ok(settings::on_uncovered()),
+        Some("error") => Ok(OnUncovered::Error),
+        Some("busy") => Ok(OnUncovered::Busy),
+        Some(other) => Err(Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("on_uncovered must be 'error' or 'busy', is '{other}'"),
+            "'ignore' may say \"free\" out of ignorance; who wants that sets calsync.on_uncovered.",
+        )),
+    }
+}
+
+/// What is asked, its arguments checked.
+pub(super) struct Question {
+    /// None: an empty window.
+    pub window: Option<MicroWindow>,
+    pub calendars: Vec<String>,
+    pub statuses: StatusSet,
+    pub on_uncovered: OnUncovered,
+}
+
+/// What is known of a calendar's time.
+pub(super) struct Answer {
+    pub calendar: String,
+    /// Merged, clipped, ordered; with what is not known, unless that is to be ignored.
+    pub busy: Vec<MicroWindow>,
+    /// Why not all of it is known.
+    pub objection: Option<Error>,
+}
+
+impl Question {
+    /// About what blocks, with `calsync.on_uncovered` as it is set.
+    pub fn of(during: Option<TimeRange>, calendars: Option<Vec<Option<String>>>) -> Result<Self, Error> {
+        let window = window(required(during, "during")?)?;
+        Self::about(window, names(required(calendars, "calendars")?)?)
+    }
+
+    pub fn about(window: Option<MicroWindow>, calendars: Vec<String>) -> Result<Self, Error> {
+        if calendars.is_empty() {
+            // Nobody is busy in no calendar; and whoever asks so by mistake would read that as "free".
+            return Err(Error::argument(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "calendars must not be empty",
+                "Name the calendars; where somebody has none, nothing is known of their time: do not ask, or count it as busy.",
+            ));
+        }
+        Ok(Self { window, calendars, statuses: StatusSet::BLOCKING, on_uncovered: settings::on_uncovered() })
+    }
+
+    /// The answer, calendar by calendar in the order asked: merged, clipped, ordered. What is not known is an error,
+    /// busy, or ignored.
+    pub fn busy_times(&self) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
+        let mut asked = self.ask()?;
+        if self.on_uncovered == OnUncovered::Error {
+            let objections: Vec<Error> = asked.iter_mut().filter_map(|one| one.objection.take()).collect();
+            if !objections.is_empty() {
+                return Err(Error::refused(objections, asked.len()));
+            }
+        }
+        Ok(self.read(asked)?.into_iter().map(|answer| (answer.calendar, answer.busy)).collect())
+    }
+
+    /// The same, each calendar with what keeps it from answering.
+    pub fn answers(&self) -> Result<Vec<Answer>, Error> {
+        self.read(self.ask()?)
+    }
+
+    fn ask(&self) -> Result<Vec<Asked>, Error> {
+        let asked = availability::find(caller(), &self.calendars)?.into_iter().map(|(calendar, answerer)| {
+            let objection = match (&answerer, self.window) {
+                (None, _) => Some(Error::UnknownCalendar { calendar: calendar.clone() }),
+                (Some(answerer), Some(window)) => objection(answerer, window),
+                // An empty window asks nothing, but still of calendars that exist.
+                (Some(_), None) => None,
+            };
+            Asked { calendar, answerer, objection }
+        });
+        Ok(asked.collect())
+    }
+
+    fn read(&self, asked: Vec<Asked>) -> Result<Vec<Answer>, Error> {
+        let Some(window) = self.window else {
+            let nothing = |one: Asked| Answer { calendar: one.calendar, busy: Vec::new(), objection: one.objection };
+            return Ok(asked.into_iter().map(nothing).collect());
+        };
+        let mut taken = TakenTime::in_window(window, self.statuses)?;
+        let answer = |one: Asked| {
+            let unknown = if self.on_uncovered == OnUncovered::Ignore { Vec::new() } else { one.unknown_time(window) };
+            let known = one.answerer.as_ref().map_or(Ok(Vec::new()), |answerer| taken.of(answerer.id))?;
+            let busy = if unknown.is_empty() { known } else { coalesce(known.into_iter().chain(unknown)) };
+            Ok(Answer { calendar: one.calendar, busy, objection: one.objection })
+        };
+        asked.into_iter().map(answer).collect()
+    }
+}
+
+/// A calendar that was asked for, before its time is read.
+struct Asked {
+    calendar: String,
+    /// None: unknown.
+    answerer: Option<Answerer>,
+    objection: Option<Error>,
+}
+
+impl Asked {
+    /// The part of the window that the cache cannot answer for.
+    fn unknown_time(&self, window: MicroWindow) -> Vec<MicroWindow> {
+        match (&self.objection, self.answerer.as_ref().and_then(|answerer| answerer.covered)) {
+            (None, _) => Vec::new(),
+            (Some(Error::NotCovered { .. }), Some(covered)) => subtract(&[window], &[covered]),
+            (Some(_), _) => vec![window],
+        }
     }
 }
 
@@ -152,7 +260,7 @@ fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
         synced_at: shown(synced_at),
         limit: shown_duration(limit),
         last_error: answerer.last_error.clone(),
-        remedy: match (answerer.fed_by_application, answerer.state.as_str(), answerer.max_staleness) {
+        remedy: match (answerer.fed_by_application, answerer.state.label().as_str(), answerer.max_staleness) {
             (true, ..) => Remedy::Feed,
             (_, "paused", _) => Remedy::Resume,
             (_, _, Some(_)) => Remedy::Sync { own_limit: true },
@@ -178,10 +286,10 @@ fn calsync_coverage(
 > {
     let coverage = || -> Result<Vec<_>, Error> {
         let role = caller();
-        let answerers = as_owner(|| match calendars {
-            Some(calendars) => availability::find_all(role, &names(calendars)?),
-            None => Ok(availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect()),
-        })?;
+        let answerers = match calendars {
+            Some(calendars) => availability::find_all(role, &names(calendars)?)?,
+            None => availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect(),
+        };
         answerers.into_iter().map(|(calendar, meant)| coverage_row(calendar, meant)).collect()
     };
     TableIterator::new(coverage().report())
@@ -215,7 +323,7 @@ fn coverage_row(calendar: String, mut meant: Vec<Answerer>) -> Result<CoverageRo
         calendar,
         answerer.covered.map(to_range).transpose()?,
         answerer.synced_at.map(timestamp_of).transpose()?,
-        Some(answerer.state),
+        Some(answerer.state.label()),
         reason.is_none(),
         reason,
     ))
@@ -261,8 +369,22 @@ pub(super) fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
     Ok(Range::new(lower, upper))
 }
 
+/// More names in one question are refused: what is read of them must fit into memory.
+const MOST_CALENDARS: usize = 10_000;
+
 pub(super) fn names(calendars: Vec<Option<String>>) -> Result<Vec<String>, Error> {
+    not_too_many(calendars.len())?;
     calendars.into_iter().map(|name| required(name, "an element of calendars")).collect()
+}
+
+pub(super) fn not_too_many(calendars: usize) -> Result<(), Error> {
+    if calendars <= MOST_CALENDARS {
+        return Ok(());
+    }
+    Err(Error::too_much(
+        format!("{calendars} calendars are more than {MOST_CALENDARS}"),
+        "Ask for fewer at once: join the table that has their names with LATERAL calsync_busy(during, ARRAY[name]).",
+    ))
 }
 
 /// The elements of a `calsync.busy_status[]`.

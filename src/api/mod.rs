@@ -7,18 +7,31 @@ mod availability;
 mod change;
 mod credential;
 mod delta;
+mod estimate;
 mod explain;
+mod free;
+mod freebusy;
 mod integrity;
+mod multirange;
+mod open_hours;
 mod operations;
+mod rows;
 mod run;
+mod slots;
 mod subscription;
 
 use std::ffi::CStr;
 
-use pgrx::{AnyElement, pg_sys};
+use calsync_core::interval::Interval;
+use calsync_core::zone;
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use pgrx::{AnyElement, PgSqlErrorCode, pg_sys};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::store::availability::MicroWindow;
+use crate::store::time::instant_of;
 
 /// A text argument that must be there.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
@@ -36,4 +49,52 @@ fn jsonb_text(argument: &AnyElement) -> &[u8] {
     // as long as the call.
     let text: Option<&CStr> = unsafe { pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(argument.datum())]) };
     text.unwrap_or_default().to_bytes()
+}
+
+/// The same, where what cannot be read is an invalid argument.
+fn json_argument(argument: Option<AnyElement>, name: &str) -> Result<Value, Error> {
+    read_jsonb(&required(argument, name)?).map_err(|error| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("{name} cannot be read: {error}"),
+            "Pass JSON that is nested less deeply.",
+        )
+    })
+}
+
+/// The length of an interval, a day counted as 24 hours. Months have no length.
+fn length(argument: Option<pgrx::datum::Interval>, name: &str) -> Result<TimeDelta, Error> {
+    let interval = required(argument, name)?;
+    if interval.months() != 0 {
+        return Err(Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("{name} must not have months or years"),
+            "They differ in length: say it in days, hours or minutes.",
+        ));
+    }
+    Ok(TimeDelta::days(interval.days().into()) + TimeDelta::microseconds(interval.micros()))
+}
+
+/// A zone by its name.
+fn zone_argument(argument: Option<&str>) -> Result<Tz, Error> {
+    let name = required(argument, "time_zone")?;
+    zone::find(name).ok_or_else(|| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("time zone \"{name}\" is unknown"),
+            "Pass a name of the IANA time zone database, such as 'Europe/Vienna'.",
+        )
+    })
+}
+
+/// A window as instants; it must be finite.
+fn finite(window: MicroWindow) -> Result<Interval, Error> {
+    let bounds = instant_of(window.start()).zip(instant_of(window.end()));
+    bounds.and_then(|(start, end)| Interval::new(start, end)).ok_or_else(|| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "during must have a beginning and an end",
+            "Pass the time that is to be shown, such as tstzrange(now(), now() + '14 days').",
+        )
+    })
 }

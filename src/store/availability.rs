@@ -1,15 +1,16 @@
 //! The read path: which calendars are meant, may they be asked, what of their time is taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::ffi::CStr;
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::pg_sys;
 
 use super::owner::may_see;
-use super::plan::Plan;
-use super::time::{Micros, timestamp_of};
+use super::scan::{Column, Pieces, Row, Subscriptions};
+use super::time::Micros;
 use crate::error::Error;
 
 /// A window of microseconds; its bounds may be infinite.
@@ -24,7 +25,7 @@ pub struct Answerer {
     /// None: nothing is covered.
     pub covered: Option<MicroWindow>,
     pub synced_at: Option<Micros>,
-    pub state: String,
+    pub state: State,
     /// The provider no longer knows it, whatever has happened since.
     pub gone: bool,
     pub fed_by_application: bool,
@@ -33,44 +34,67 @@ pub struct Answerer {
     pub last_error: Option<String>,
 }
 
-static NAMED: Plan = Plan::reading(
-    "SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
-                 s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
-          FROM calsync.subscription AS s WHERE s.calendar = ANY ($1)",
-);
-static ALL: Plan = Plan::reading(
-    "SELECT s.subscription_id, s.calendar, s.owner::text, lower(s.covered), upper(s.covered), s.synced_at, \
-                 s.state::text, s.gone_at IS NOT NULL, s.provider = 'none', extract(epoch FROM s.max_staleness)::float8, s.last_error \
-          FROM calsync.subscription AS s ORDER BY s.calendar",
-);
-// Pieces are disjoint, so those that end inside the window are one range of the index, and at most one more, the
-// first that ends after it, can reach into it.
-static PIECES: Plan = Plan::reading(
-    "SELECT c.position, b.starts_at, b.ends_at, b.statuses \
-          FROM unnest($1) WITH ORDINALITY AS c (subscription_id, position) CROSS JOIN LATERAL ( \
-              SELECT p.starts_at, p.ends_at, p.statuses FROM calsync.busy AS p \
-              WHERE p.subscription_id = c.subscription_id AND p.ends_at > $2 AND p.ends_at < $3 \
-              UNION ALL \
-              SELECT last.starts_at, last.ends_at, last.statuses FROM ( \
-                  SELECT p.starts_at, p.ends_at, p.statuses FROM calsync.busy AS p \
-                  WHERE p.subscription_id = c.subscription_id AND p.ends_at >= $3 ORDER BY p.ends_at LIMIT 1) AS last \
-              WHERE last.starts_at < $3) AS b",
-);
+/// A `calsync.subscription_state`.
+#[derive(Debug, Clone, Copy)]
+pub struct State(pg_sys::Oid);
 
-fn read_answerer(row: &super::plan::Row) -> Result<Answerer, Error> {
-    let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
+impl State {
+    pub fn label(self) -> String {
+        pgrx::enum_helper::lookup_enum_by_oid(self.0).0
+    }
+}
+
+fn read_answerer(row: &Row) -> Result<Answerer, Error> {
+    let moment = |column| row.get::<i64>(column);
+    let absent = |what: &str| Error::Internal(format!("a subscription has no {what}"));
     Ok(Answerer {
-        id: row.get(1).unwrap_or_default(),
-        calendar: row.get(2).unwrap_or_default(),
-        owner: row.get(3).unwrap_or_default(),
-        covered: micros(4).zip(micros(5)).and_then(|(from, to)| Interval::new(from, to)),
-        synced_at: micros(6),
-        state: row.get(7).unwrap_or_default(),
-        gone: row.get(8).unwrap_or_default(),
-        fed_by_application: row.get(9).unwrap_or_default(),
-        max_staleness: row.get(10),
-        last_error: row.get(11),
+        id: row.get(Column::SubscriptionId).ok_or_else(|| absent("subscription_id"))?,
+        calendar: row.get(Column::Calendar).ok_or_else(|| absent("calendar"))?,
+        owner: row.get::<&CStr>(Column::Owner).ok_or_else(|| absent("owner"))?.to_string_lossy().into_owned(),
+        covered: row.get(Column::Covered).and_then(bounds),
+        synced_at: moment(Column::SyncedAt),
+        state: State(row.get(Column::State).ok_or_else(|| absent("state"))?),
+        gone: moment(Column::GoneAt).is_some(),
+        fed_by_application: row.get::<&str>(Column::Provider) == Some("none"),
+        max_staleness: row.get(Column::MaxStaleness).map(seconds),
+        last_error: row.get(Column::LastError),
     })
+}
+
+/// None: empty, or without an end.
+fn bounds(covered: Range<TimestampWithTimeZone>) -> Option<MicroWindow> {
+    let bound = |bound: Option<&RangeBound<TimestampWithTimeZone>>| Some(Micros::from(*bound?.get()?));
+    Interval::new(bound(covered.lower())?, bound(covered.upper())?)
+}
+
+/// As `extract(epoch FROM ...)` counts: a year has 365.25 days, a month 30.
+fn seconds(interval: pgrx::datum::Interval) -> f64 {
+    let (years, months) = (interval.months() / 12, interval.months() % 12);
+    let days = f64::from(years) * 365.25 + f64::from(months) * 30.0 + f64::from(interval.days());
+    days * 86_400.0 + interval.micros() as f64 / 1e6
+}
+
+/// Whose calendars a role may see. Calendars of one owner follow each other, and are asked about once.
+struct Sight {
+    role: pg_sys::Oid,
+    last: Option<(String, bool)>,
+}
+
+impl Sight {
+    fn of(role: pg_sys::Oid) -> Self {
+        Sight { role, last: None }
+    }
+
+    fn includes(&mut self, owner: &str) -> bool {
+        match &self.last {
+            Some((last, verdict)) if last == owner => *verdict,
+            _ => {
+                let verdict = may_see(self.role, owner);
+                self.last = Some((owner.to_owned(), verdict));
+                verdict
+            }
+        }
+    }
 }
 
 /// The calendars of these names that `role` may see, in the order of the names; None where there is none. A name that
@@ -90,41 +114,66 @@ pub fn find(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Option<A
 
 /// The same, with all that each name could mean.
 pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
-    let mut found: HashMap<String, Vec<Answerer>> = HashMap::with_capacity(names.len());
-    for answerer in NAMED.each(&[names.to_vec().into()], read_answerer)? {
-        if may_see(role, &answerer.owner) {
-            found.entry(answerer.calendar.clone()).or_default().push(answerer);
-        }
-    }
+    let mut subscriptions = Subscriptions::by_name()?;
+    let mut sight = Sight::of(role);
     let mut seen = HashSet::with_capacity(names.len());
-    let distinct = names.iter().filter(|name| seen.insert(name.as_str()));
-    Ok(distinct.map(|name| (name.clone(), found.remove(name).unwrap_or_default())).collect())
+    let mut found = Vec::with_capacity(names.len());
+    for name in names.iter().filter(|name| seen.insert(name.as_str())) {
+        let mut meant = Vec::new();
+        subscriptions.each(name, |row| {
+            let answerer = read_answerer(row)?;
+            if sight.includes(&answerer.owner) {
+                meant.push(answerer);
+            }
+            Ok(())
+        })?;
+        // By the index they come in the order of their rows in the table.
+        meant.sort_by(|one, other| one.owner.cmp(&other.owner));
+        found.push((name.clone(), meant));
+    }
+    Ok(found)
 }
 
 /// Every calendar that `role` may see, by name.
 pub fn all(role: pg_sys::Oid) -> Result<Vec<Answerer>, Error> {
-    let mut found = ALL.each(&[], read_answerer)?;
-    found.retain(|answerer| may_see(role, &answerer.owner));
+    let mut sight = Sight::of(role);
+    let mut found = Vec::new();
+    Subscriptions::all()?.each("", |row| {
+        let answerer = read_answerer(row)?;
+        if sight.includes(&answerer.owner) {
+            found.push(answerer);
+        }
+        Ok(())
+    })?;
     Ok(found)
 }
 
-/// A piece of taken time: which calendar of those asked (from 0), when.
-pub type Taken = (usize, MicroWindow);
+/// One question keeps no more intervals than this in memory: 64 MB of them.
+const MOST_INTERVALS: usize = 4_000_000;
 
-/// Time of these subscriptions with one of these statuses, clipped to the window.
-pub fn taken(ids: &[i64], window: MicroWindow, statuses: StatusSet) -> Result<Vec<Taken>, Error> {
-    let rows = PIECES.each(
-        &[ids.to_vec().into(), timestamp_of(window.start())?.into(), timestamp_of(window.end())?.into()],
-        |row| {
-            let micros = |column| row.get::<TimestampWithTimeZone>(column).map(Micros::from);
-            let piece = micros(2).zip(micros(3)).and_then(|(start, end)| Interval::new(start, end));
-            let position = row.get::<i64>(1).unwrap_or_default().max(1) as usize - 1;
-            let bits = StatusSet::from_bits(row.get::<i16>(4).unwrap_or_default());
-            Ok(piece
-                .filter(|_| bits.meets(statuses))
-                .and_then(|piece| piece.clip(window))
-                .map(|piece| (position, piece)))
-        },
-    )?;
-    Ok(rows.into_iter().flatten().collect())
+/// Reads taken time, subscription by subscription, for one question.
+pub struct TakenTime {
+    pieces: Pieces,
+    window: MicroWindow,
+    statuses: StatusSet,
+    room: usize,
+}
+
+impl TakenTime {
+    /// Time with one of these statuses, clipped to the window.
+    pub fn in_window(window: MicroWindow, statuses: StatusSet) -> Result<Self, Error> {
+        Ok(TakenTime { pieces: Pieces::open()?, window, statuses, room: MOST_INTERVALS })
+    }
+
+    /// Merged, in order. Raises 54000 where the question as a whole has too many.
+    pub fn of(&mut self, subscription: i64) -> Result<Vec<MicroWindow>, Error> {
+        let taken = self.pieces.taken(subscription, self.window, self.statuses, self.room)?.ok_or_else(|| {
+            Error::too_much(
+                format!("the calendars are busy more than {MOST_INTERVALS} times in this window"),
+                "Ask for fewer calendars at once, or for a shorter window.",
+            )
+        })?;
+        self.room -= taken.len();
+        Ok(taken)
+    }
 }

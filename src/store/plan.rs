@@ -1,9 +1,7 @@
 //! Statements that are run again and again: planned once a session.
 //!
-//! pgrx' `select` and `update` plan anew at each call; for the small statements of a poll, of a delta or of a question
-//! that is most of what they cost. And `select` stops being read-only once the transaction has written, and then fails
-//! in a parallel worker; the availability functions are STABLE and PARALLEL SAFE, so they read under the caller's
-//! snapshot, always.
+//! pgrx' `select` and `update` plan anew at each call; for the small statements of a poll or of a delta that is most of
+//! what they cost. Questions about time run no statement at all: [`super::scan`].
 //!
 //! Plans are generic: each statement reaches its rows by a key that does not depend on what is asked.
 
@@ -38,20 +36,13 @@ pub fn under_one_snapshot<T>(work: impl FnOnce() -> T) -> T {
 /// A statement and, once it has run in this session, its plan. For a `static`.
 pub struct Plan {
     sql: &'static str,
-    /// Whether it sees what the caller's statement saw, or what this transaction has written so far.
-    read_only: bool,
     plan: AtomicPtr<pg_sys::_SPI_plan>,
 }
 
 impl Plan {
-    /// Reads under the caller's snapshot.
-    pub const fn reading(sql: &'static str) -> Self {
-        Plan { sql, read_only: true, plan: AtomicPtr::new(std::ptr::null_mut()) }
-    }
-
     /// Writes, or reads what was just written.
     pub const fn writing(sql: &'static str) -> Self {
-        Plan { sql, read_only: false, plan: AtomicPtr::new(std::ptr::null_mut()) }
+        Plan { sql, plan: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     pub fn sql(&self) -> &'static str {
@@ -99,7 +90,7 @@ impl Plan {
         Spi::connect(|_connected| {
             let plan = self.prepared(arguments)?;
             let (mut values, nulls) = values(arguments);
-            let read_only = self.read_only || ONLY_READS.load(Ordering::Relaxed);
+            let read_only = ONLY_READS.load(Ordering::Relaxed);
             // SAFETY: values and nulls have an entry an argument, of the types the plan was made for; the tuple table
             // lives until SPI is finished.
             unsafe {

@@ -34,6 +34,22 @@ pub fn instant_of(micros: Micros) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros.checked_add(POSTGRES_EPOCH)?)
 }
 
+/// The instant, or where it is infinite or beyond what chrono holds the end of time on that side: what is busy for ever
+/// must not vanish on the way.
+pub fn saturating_instant(micros: Micros) -> DateTime<Utc> {
+    instant_of(micros).unwrap_or(if micros < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC })
+}
+
+/// The microseconds of an instant, or infinity where it is beyond what Postgres holds.
+pub fn saturating_micros(instant: DateTime<Utc>) -> Micros {
+    let micros = micros(instant);
+    match timestamp_of(micros) {
+        Ok(_) => micros,
+        Err(_) if micros < 0 => Micros::MIN,
+        Err(_) => Micros::MAX,
+    }
+}
+
 /// The start of the transaction: what `now()` says.
 pub fn now() -> DateTime<Utc> {
     // SAFETY: reads a variable of the backend.

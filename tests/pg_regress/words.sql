@@ -53,6 +53,10 @@ AS $$ SELECT pg_temp.changes(calendar, since, token, VARIADIC '{}') $$;
 CREATE FUNCTION pg_temp.during(first integer, past integer) RETURNS tstzrange LANGUAGE sql STABLE
 AS $$ SELECT tstzrange(pg_temp.today() + first, pg_temp.today() + past) $$;
 
+-- From one time of a day to another: between(1, '08:00', '13:00').
+CREATE FUNCTION pg_temp.between(day integer, starts text, ends text) RETURNS tstzrange LANGUAGE sql STABLE
+AS $$ SELECT tstzrange(pg_temp.at(day, starts)::timestamptz, pg_temp.at(day, ends)::timestamptz) $$;
+
 -- A bound or an interval in days from today: +3 08:00.
 CREATE FUNCTION pg_temp.shown(moment timestamptz) RETURNS text LANGUAGE sql STABLE
 AS $$ SELECT CASE WHEN isfinite(moment)

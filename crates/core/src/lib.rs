@@ -6,6 +6,7 @@
 //! ```text
 //! provider bytes -> providers::google (what did it say) -> sync (what does that mean) -> merge (which rows change)
 //!                -> expansion, recurrence (when does it take place) -> interval (what is busy)
+//!                -> slots, open_hours, freebusy (what can be offered)
 //! ```
 
 pub mod budget;
@@ -14,8 +15,11 @@ pub mod delta;
 pub mod event;
 pub mod expansion;
 pub mod explain;
+pub mod freebusy;
 pub mod interval;
+pub mod invalid;
 pub mod merge;
+pub mod open_hours;
 pub mod options;
 pub mod providers;
 pub mod ramp;
@@ -23,5 +27,6 @@ pub mod recurrence;
 pub mod retention;
 pub mod row;
 pub mod schedule;
+pub mod slots;
 pub mod sync;
 pub mod zone;

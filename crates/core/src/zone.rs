@@ -14,9 +14,11 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
 
 mod offsets;
+mod stretches;
 mod windows;
 
 pub use offsets::{Offsets, Zone};
+pub use stretches::{Stretch, stretch_at};
 
 /// Lower-case names, as people and programs misspell the case: IANA's own, and those of Windows.
 static BY_LOWER_CASE: LazyLock<HashMap<String, Tz>> = LazyLock::new(|| {
@@ -100,7 +102,12 @@ pub fn local(instant: DateTime<Utc>, zone: Tz) -> NaiveDateTime {
 /// The first instant of this local day. Where midnight falls into a gap, the day begins when the gap ends; a day that
 /// the zone skipped begins, and ends, where the next one begins.
 pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
-    let local = date.and_time(NaiveTime::MIN);
+    reached(date.and_time(NaiveTime::MIN), zone)
+}
+
+/// The first instant at which the clocks have reached `local`: when the gap ends, where it falls into one; where it
+/// occurs twice, the first.
+pub fn reached(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     match GapInfo::new(&local, &zone).and_then(|gap| gap.end) {
         Some(end) => end.with_timezone(&Utc),
         None => instant(local, zone),

@@ -65,7 +65,10 @@ impl Cluster {
     pub fn configure(&self, lines: &str) {
         let path = self.data().join("postgresql.conf");
         let before = std::fs::read_to_string(&path).expect("the configuration is readable");
-        std::fs::write(&path, format!("{before}\n{lines}\n")).expect("the configuration is writable");
+        // At once: the server may just be reading it.
+        let after = path.with_extension("after");
+        std::fs::write(&after, format!("{before}\n{lines}\n")).expect("the configuration is writable");
+        std::fs::rename(&after, &path).expect("the configuration can be replaced");
     }
 
     /// Adds lines to the configuration and has it read.

@@ -5,6 +5,7 @@ mod days;
 mod dice;
 mod fed;
 pub mod items;
+pub mod model;
 mod world;
 
 pub use cluster::{Cluster, Connector, eventually};

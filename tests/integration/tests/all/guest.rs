@@ -1,6 +1,6 @@
 //! A good guest in somebody's server: it runs nobody else's code as its owner, and changes nobody's errors.
 
-use calsync_integration::items::{cancelled, meeting};
+use calsync_integration::items::{at, cancelled, meeting};
 use calsync_integration::{Fed, ROOM, check_derived, envelope, sqlstate};
 use postgres::Client;
 use serde_json::json;
@@ -102,6 +102,21 @@ fn nobody_elses_functions_run_as_the_owner() {
     for delta in [&list, &page, &last, &list] {
         sql.execute("SELECT public.calsync_apply_delta($1) IS NULL", &[delta])
             .unwrap_or_else(|error| panic!("{delta}: {error:?}"));
+    }
+    let day = format!("[{}, {})", at(1, "08:00"), at(2, "08:00"));
+    for question in [
+        "calsync_busy('DAY', '{mine}')",
+        "calsync_busy('DAY', '{mine}', NULL, 'busy')",
+        "calsync_busy_union('DAY', '{mine}')",
+        "calsync_is_free('DAY', '{mine}')",
+        "calsync_is_free('DAY', '{mine}', 'busy')",
+        "calsync_free('DAY', '{mine}', '{DAY}', '1 min')",
+        "calsync_slots('DAY', '{mine}', '1 hour', hours => '{DAY}')",
+        "calsync_group_slots('DAY', '[{\"any\": 1, \"calendars\": [\"mine\"]}]', '1 hour')",
+        "calsync_open_hours('DAY', 'UTC', '[{\"days\": [\"mon\"], \"start\": \"09:00\", \"end\": \"10:00\"}]')",
+        "calsync_freebusy('{\"timeMin\": \"2026-11-23T00:00:00Z\", \"timeMax\": \"2026-11-30T00:00:00Z\", \"items\": [{\"id\": \"mine\"}]}')",
+    ] {
+        call(&mut sql, &format!("SELECT * FROM public.{}", question.replace("DAY", &day)));
     }
     for statement in [
         "SELECT * FROM public.calsync_busy('[2026-01-01,2026-01-01]', '{mine}') WHERE false",

@@ -1,0 +1,253 @@
+//! Slots for which enough of every group are free: one sweep over the edges of everybody's time, not a look at
+//! everybody for each slot.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::grid::just_after;
+use super::{Grid, Meeting};
+use crate::interval::Interval;
+use crate::invalid::Invalid;
+
+const SHAPE: &str = "Pass an array such as '[{\"any\": 2, \"calendars\": [\"a\", \"b\", \"c\"]}, \
+                     {\"all\": true, \"calendars\": [\"room\"]}]'.";
+
+/// Groups of calendars, and how many of each must be free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Each once, in the order of first mention.
+    calendars: Vec<String>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    needed: usize,
+    /// Places in `calendars`, each once.
+    members: Vec<usize>,
+}
+
+impl Groups {
+    /// `[{"any": 2, "calendars": [...]}, {"all": true, "calendars": [...]}]`. A calendar that comes twice in a group counts
+    /// once; one in several groups counts in each.
+    pub fn parse(groups: &Value) -> Result<Self, Invalid> {
+        let elements = groups.as_array().ok_or_else(|| Invalid::new("groups must be an array", SHAPE))?;
+        if elements.is_empty() {
+            return Err(Invalid::new("groups must not be empty", SHAPE));
+        }
+        let mut calendars = Calendars::default();
+        let groups = elements.iter().enumerate().map(|(at, element)| {
+            let path = format!("groups[{at}]");
+            let object = element.as_object().ok_or_else(|| Invalid::new(format!("{path} must be an object"), SHAPE))?;
+            parse_group(&path, object, &mut calendars)
+        });
+        let groups = groups.collect::<Result<_, _>>()?;
+        Ok(Self { calendars: calendars.names, groups })
+    }
+
+    /// Everybody, each once, in the order of first mention.
+    pub fn calendars(&self) -> &[String] {
+        &self.calendars
+    }
+
+    /// The slots in order, and which calendars are free then: places in [`Groups::calendars`], in that order. `open` and
+    /// each calendar's `busy` are as [`crate::interval::coalesce`] leaves them. `pause` is called now and then during long
+    /// stretches without a slot; it may unwind.
+    pub fn slots(
+        &self,
+        meeting: Meeting,
+        grid: Grid,
+        open: &[Interval],
+        busy: &[Vec<Interval>],
+        pause: fn(),
+    ) -> GroupSlots {
+        let mut edges = Vec::new();
+        for (calendar, busy) in busy.iter().enumerate() {
+            for blocked in meeting.starts_against(busy) {
+                edges.push((blocked.start(), calendar));
+                edges.push((blocked.end(), calendar));
+            }
+            pause();
+        }
+        edges.sort_unstable();
+        let mut open = meeting.starts_inside(open).into_iter();
+        let current = open.next();
+        GroupSlots {
+            meeting,
+            grid,
+            sweep: Sweep { edges, passed: 0, open, current, standing: Standing::new(self), pause },
+            found: None,
+        }
+    }
+}
+
+/// Distinct names in the order of first mention.
+#[derive(Default)]
+struct Calendars {
+    names: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Calendars {
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        self.names.push(name.to_owned());
+        self.places.insert(name.to_owned(), self.names.len() - 1);
+        self.names.len() - 1
+    }
+}
+
+fn parse_group(path: &str, object: &Map<String, Value>, calendars: &mut Calendars) -> Result<Group, Invalid> {
+    if let Some(key) = object.keys().find(|key| !["any", "all", "calendars"].contains(&key.as_str())) {
+        return Err(Invalid::new(format!("{path} has an unknown key \"{key}\""), SHAPE));
+    }
+    let names = object.get("calendars").and_then(Value::as_array);
+    let names = names.ok_or_else(|| Invalid::new(format!("{path}.calendars must be an array of names"), SHAPE))?;
+    let mut members = Vec::with_capacity(names.len());
+    let mut seen = std::collections::HashSet::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let name = name
+            .as_str()
+            .ok_or_else(|| Invalid::new(format!("{path}.calendars[{at}] must be a calendar's name"), SHAPE))?;
+        let place = calendars.place(name);
+        if seen.insert(place) {
+            members.push(place);
+        }
+    }
+    if members.is_empty() {
+        let hint = "Name its calendars, or leave the group out: of nobody, everybody is always free.";
+        return Err(Invalid::new(format!("{path}.calendars must not be empty"), hint));
+    }
+    Ok(Group { needed: needed(path, object, members.len())?, members })
+}
+
+fn needed(path: &str, object: &Map<String, Value>, members: usize) -> Result<usize, Invalid> {
+    match (object.get("any"), object.get("all")) {
+        (None, Some(Value::Bool(true))) => Ok(members),
+        (None, Some(_)) => Err(Invalid::new(
+            format!("{path}.all must be true"),
+            "To need only some of them, say how many: \"any\": 1.",
+        )),
+        (Some(any), None) => {
+            let needed = any.as_u64().and_then(|any| usize::try_from(any).ok());
+            needed.filter(|needed| (1..=members).contains(needed)).ok_or_else(|| {
+                let message = format!("{path}.any must be a whole number from 1 to {members}, is {any}");
+                Invalid::new(message, "It says how many of the group's calendars must be free; each counts once.")
+            })
+        }
+        _ => Err(Invalid::new(format!("{path} must have either \"any\" or \"all\""), SHAPE)),
+    }
+}
+
+/// Who is free at a moment of the sweep, and whether that is enough.
+#[derive(Debug)]
+struct Standing {
+    /// By calendar.
+    free: Vec<bool>,
+    /// By calendar: the groups that it belongs to.
+    belongs: Vec<Vec<usize>>,
+    /// By group: how many of it are free, and how many must be.
+    counts: Vec<(usize, usize)>,
+    /// How many groups have not enough.
+    short: usize,
+}
+
+impl Standing {
+    /// Everybody is free.
+    fn new(groups: &Groups) -> Self {
+        let mut belongs = vec![Vec::new(); groups.calendars.len()];
+        for (at, group) in groups.groups.iter().enumerate() {
+            for member in &group.members {
+                belongs[*member].push(at);
+            }
+        }
+        let counts = groups.groups.iter().map(|group| (group.members.len(), group.needed)).collect();
+        Self { free: vec![true; groups.calendars.len()], belongs, counts, short: 0 }
+    }
+
+    fn flip(&mut self, calendar: usize) {
+        let becomes_free = !self.free[calendar];
+        self.free[calendar] = becomes_free;
+        for group in &self.belongs[calendar] {
+            let (free, needed) = &mut self.counts[*group];
+            if becomes_free {
+                *free += 1;
+                self.short -= usize::from(*free == *needed);
+            } else {
+                self.short += usize::from(*free == *needed);
+                *free -= 1;
+            }
+        }
+    }
+
+    fn who(&self) -> Rc<[usize]> {
+        self.free.iter().enumerate().filter_map(|(calendar, free)| free.then_some(calendar)).collect()
+    }
+}
+
+/// Walks through the open starts from edge to edge.
+#[derive(Debug)]
+struct Sweep {
+    /// At each the calendar becomes blocked, or free again: its blocked starts are disjoint and do not touch.
+    edges: Vec<(DateTime<Utc>, usize)>,
+    passed: usize,
+    open: std::vec::IntoIter<Interval>,
+    /// What of the open starts lies ahead.
+    current: Option<Interval>,
+    standing: Standing,
+    pause: fn(),
+}
+
+impl Sweep {
+    /// The next starts throughout which the same calendars are free, and enough of every group.
+    fn next(&mut self) -> Option<Interval> {
+        loop {
+            let ahead = self.current?;
+            while let Some((_, calendar)) = self.edges.get(self.passed).filter(|(at, _)| *at <= ahead.start()) {
+                self.standing.flip(*calendar);
+                self.passed += 1;
+                if self.passed.is_multiple_of(1024) {
+                    (self.pause)();
+                }
+            }
+            let until = self.edges.get(self.passed).map_or(ahead.end(), |(at, _)| ahead.end().min(*at));
+            self.current = Interval::new(until, ahead.end()).or_else(|| self.open.next());
+            if self.standing.short == 0 {
+                return Interval::new(ahead.start(), until);
+            }
+        }
+    }
+}
+
+/// See [`Groups::slots`].
+#[derive(Debug)]
+pub struct GroupSlots {
+    meeting: Meeting,
+    grid: Grid,
+    sweep: Sweep,
+    /// Starts that are still to be looked at, and who is free in them.
+    found: Option<(Interval, Rc<[usize]>)>,
+}
+
+impl Iterator for GroupSlots {
+    type Item = (Interval, Rc<[usize]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (starts, who) = match self.found.take() {
+                Some((starts, who)) => (starts, Some(who)),
+                None => (self.sweep.next()?, None),
+            };
+            let Some(start) = self.grid.next(starts.start()).filter(|start| *start < starts.end()) else { continue };
+            let who = who.unwrap_or_else(|| self.sweep.standing.who());
+            let rest = just_after(start).and_then(|from| Interval::new(from, starts.end()));
+            self.found = rest.map(|rest| (rest, Rc::clone(&who)));
+            return Some((self.meeting.at(start)?, who));
+        }
+    }
+}
