@@ -15,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use calsync_core::providers::{Answer, Request};
+use calsync_core::providers::{Answer, Method, Request};
 
 use crate::settings::Settings;
 
@@ -181,13 +181,18 @@ fn ask(agent: &ureq::Agent, manners: &Manners, request: &Request) -> Answer {
     if let Err(reason) = allowed(&request.url, manners.allow_private_network) {
         return Answer::None { reason };
     }
-    let mut call = agent.get(&request.url);
+    let mut call = ureq::http::Request::builder().uri(&request.url);
     for (name, value) in &request.headers {
         call = call.header(*name, value);
     }
-    match call.call() {
-        Ok(response) => read(response, manners.max_response_size),
-        Err(error) => Answer::None { reason: explained(&error) },
+    let answered = match &request.method {
+        Method::Get => call.method("GET").body(()).map(|call| agent.run(call)),
+        Method::Post(body) => call.method("POST").body(body.as_str()).map(|call| agent.run(call)),
+    };
+    match answered {
+        Ok(Ok(response)) => read(response, manners.max_response_size),
+        Ok(Err(error)) => Answer::None { reason: explained(&error) },
+        Err(_) => Answer::None { reason: "the request cannot be written as HTTP".to_owned() },
     }
 }
 

@@ -7,21 +7,33 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// An HTTP request that somebody else shall send: a GET of `url` with these headers.
+/// An HTTP request that somebody else shall send.
 ///
-/// Its `Debug` form shows neither the query (sync tokens) nor the values of headers (credentials), so that a request
-/// may end up in a log.
+/// Its `Debug` form shows neither the query (sync tokens), nor the values of headers and the body (credentials), so that
+/// a request may end up in a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
+    pub method: Method,
     pub url: String,
     pub headers: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    /// With this body, whose Content-Type is among the headers.
+    Post(String),
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.url.split('?').next().unwrap_or_default();
         let headers: Vec<&str> = self.headers.iter().map(|header| header.0).collect();
-        f.debug_struct("Request").field("url", &address).field("headers", &headers).finish_non_exhaustive()
+        let method = match self.method {
+            Method::Get => "GET",
+            Method::Post(_) => "POST",
+        };
+        f.debug_struct("Request").field("method", &method).field("url", &address).field("headers", &headers).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `events.list`: asking for a page of a calendar's events.
 
-use crate::providers::Request;
+use crate::providers::{Method, Request};
 
 /// What every request of a round asks for, and what the next one must ask for again, or the sync token's behaviour is
 /// undefined.
@@ -46,7 +46,7 @@ impl ListRequest<'_> {
         }
         let mut headers = vec![("accept", "application/json".to_owned())];
         headers.extend(self.bearer.map(|bearer| ("authorization", format!("Bearer {bearer}"))));
-        Request { url, headers }
+        Request { method: Method::Get, url, headers }
     }
 }
 
