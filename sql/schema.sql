@@ -90,6 +90,16 @@ COMMENT ON COLUMN calsync.subscription.gone_at IS
 COMMENT ON COLUMN calsync.subscription.lease IS
     'Raised whenever somebody claims the calendar or makes a round under way worthless';
 
+CREATE TABLE calsync.share (
+    subscription_id bigint NOT NULL,
+    role            name NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subscription_id, role)
+);
+COMMENT ON TABLE calsync.share IS
+    'Roles besides the owner that may ask about a calendar; see calsync_share(). To read: calsync.shares';
+COMMENT ON COLUMN calsync.share.role IS 'By name, as the owner is; its members may ask, too';
+
 CREATE TABLE calsync.event (
     subscription_id     bigint NOT NULL,
     event_id            text COLLATE "C" NOT NULL,
@@ -133,7 +143,8 @@ COMMENT ON COLUMN calsync.event.end_date IS 'All-day events: the day after the l
 COMMENT ON COLUMN calsync.event.original_start IS 'Exceptions and tombstones: which occurrence they stand for';
 COMMENT ON COLUMN calsync.event.problem IS
     'Why the event could not be understood, wholly or in part. It blocks its time where its times are readable';
-COMMENT ON COLUMN calsync.event.raw IS 'The resource as given, where the option store is "full" or there is a problem';
+COMMENT ON COLUMN calsync.event.raw IS
+    'The resource as given, where the option store is "full", or, unless it is "busy_only", where there is a problem';
 
 COMMENT ON COLUMN calsync.event.orphaned_at IS
     'Tombstones: when cleaning first found that the master is gone; a day later the tombstone goes, too';
@@ -298,6 +309,7 @@ COMMENT ON TABLE calsync.staged_event IS
 
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription_subscription_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('calsync.share', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.event', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.occurrence', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.busy', '');

@@ -115,6 +115,16 @@ impl Error {
         Error::Argument { code, message: message.into(), detail: String::new(), hint: hint.into() }
     }
 
+    /// What only the owner may do, asked for by a role that the calendar is shared with.
+    pub fn not_the_owner(calendar: &str, owner: &str) -> Self {
+        Error::Argument {
+            code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            message: format!("calendar \"{calendar}\" belongs to role \"{owner}\""),
+            detail: "It is shared with this role, which may ask about it.".into(),
+            hint: format!("Have a member of role \"{owner}\" do it, or subscribe a calendar of your own."),
+        }
+    }
+
     /// More than we are willing to compute or to keep in memory.
     pub fn too_much(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::argument(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, hint)
@@ -161,8 +171,11 @@ impl Error {
             ),
             Error::AmbiguousCalendar { owners, .. } => Parts {
                 sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS),
-                detail: format!("Roles that this role is a member of have each one: {}.", owners.join(", ")),
-                hint: "SET ROLE to the one that is meant, or give the calendars different names.".into(),
+                detail: format!("Each of these roles has one that this role may see: {}.", owners.join(", ")),
+                hint:
+                    "SET ROLE to the one that is meant, give the calendars different names, or refuse what is shared: \
+                       SELECT calsync_unshare(calendar, role)."
+                        .into(),
             },
             Error::NotCovered { why, calendar, .. } => {
                 let (detail, hint) = why.detail_and_hint(calendar);

@@ -3,7 +3,7 @@
 //! What widens trust (where requests go, what may be reached) takes a superuser or the configuration file. Helper
 //! threads must not read settings: [`Settings::snapshot`] copies what a round of work needs.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use calsync_core::schedule::Polling;
@@ -22,7 +22,7 @@ pub enum OnUncovered {
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
-static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(DEFAULT_WORKER_ROLE));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 static MAX_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1200);
 static PUSH_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(6 * 3600);
@@ -45,6 +45,9 @@ static GOOGLE_TOKEN_URL: GucSetting<Option<CString>> =
 static WEBHOOK_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"calsync.key"));
 static ALLOW_PRIVATE_NETWORK: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// The role that CREATE EXTENSION makes for it.
+pub const DEFAULT_WORKER_ROLE: &CStr = c"calsync_worker";
 
 const DAY: i32 = 86_400;
 /// The most that `calsync.horizon` and `calsync.retention` can be set to.
@@ -83,7 +86,7 @@ fn define_worker() {
     GucRegistry::define_string_guc(
         c"calsync.worker_role",
         c"Role as which the worker connects.",
-        c"Empty: the superuser that initdb made. Takes effect when the worker next starts.",
+        c"A member of calsync_worker, with LOGIN. Takes effect when the worker next starts.",
         &WORKER_ROLE,
         Sighup,
         GucFlags::SUPERUSER_ONLY,
@@ -302,9 +305,9 @@ pub fn on_uncovered() -> OnUncovered {
     ON_UNCOVERED.get()
 }
 
-/// None: the bootstrap superuser.
-pub fn worker_role() -> Option<CString> {
-    WORKER_ROLE.get().filter(|role| !role.is_empty())
+/// As whom the worker connects.
+pub fn worker_role() -> CString {
+    WORKER_ROLE.get().filter(|role| !role.is_empty()).unwrap_or_else(|| DEFAULT_WORKER_ROLE.to_owned())
 }
 
 /// Whether a worker may run in this database.

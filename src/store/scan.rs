@@ -1,4 +1,5 @@
-//! Index scans of the read path: the rows of `calsync.subscription` by name, the pieces of `calsync.busy` in a window.
+//! Index scans of the read path: the rows of `calsync.subscription` by name, those of `calsync.share` by subscription, the
+//! pieces of `calsync.busy` in a window.
 //!
 //! A question touches a few dozen index entries. Through SPI, starting and ending an executor for them cost more than
 //! reading them (docs/performance.md), so this module asks the indexes as the executor's own scan nodes do:
@@ -22,7 +23,7 @@
 //! What differs from one major version of Postgres to another is in `raw` and in [`Scan::begin`].
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
@@ -98,6 +99,13 @@ thread_local! {
             (c"statuses", pg_sys::INT2OID),
         ],
         indexed: &[0, 1, 2, 3],
+        known: Cell::new(None),
+    } };
+    pub(super) static SHARE: Source<2> = const { Source {
+        table: c"share",
+        index: c"share_pkey",
+        columns: [(c"subscription_id", pg_sys::INT8OID), (c"role", pg_sys::NAMEOID)],
+        indexed: &[0, 1],
         known: Cell::new(None),
     } };
 }
@@ -238,6 +246,40 @@ impl Row<'_> {
         let place = usize::try_from(self.numbers[column as usize] - 1).unwrap_or_default();
         // SAFETY: the columns up to the last that we know of are deformed, and `layout` has compared the types.
         unsafe { T::from_datum(*(*self.slot).tts_values.add(place), *(*self.slot).tts_isnull.add(place)) }
+    }
+}
+
+/// `calsync.share`, by subscription.
+pub struct Shares {
+    scan: Scan<2>,
+    key: pg_sys::ScanKeyData,
+}
+
+impl Shares {
+    pub fn open() -> Result<Self, Error> {
+        let scan = SHARE.with(|source| Scan::begin(source, 1, false))?;
+        Ok(Shares { scan, key: scan_key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid) })
+    }
+
+    /// Whether the calendar is shared with a role that is `meant`.
+    pub fn any(&mut self, subscription: i64, mut meant: impl FnMut(&CStr) -> bool) -> Result<bool, Error> {
+        let (scan, slot) = (self.scan.scan, self.scan.slot);
+        let role = self.scan.open.layout.numbers[1];
+        self.key.sk_argument = pg_sys::Datum::from(subscription);
+        // SAFETY: as in `Subscriptions::each`; `layout` has compared the type.
+        unsafe {
+            pg_sys::index_rescan(scan, &mut self.key, 1, std::ptr::null_mut(), 0);
+            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+                pgrx::check_for_interrupts!();
+                pg_sys::slot_getsomeattrs_int(slot, role.into());
+                let place = usize::try_from(role - 1).unwrap_or_default();
+                let name = <&CStr>::from_datum(*(*slot).tts_values.add(place), *(*slot).tts_isnull.add(place));
+                if name.is_some_and(&mut meant) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 

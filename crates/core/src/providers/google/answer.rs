@@ -70,7 +70,7 @@ fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, St
 
 fn read_item_of_round(item: &RawValue, options: &Options) -> Result<Change, String> {
     let item: Value = serde_json::from_str(item.get()).map_err(|problem| not_json(&problem))?;
-    Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem)))))
+    Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem, options)))))
 }
 
 /// Not the parser's own words: they may quote the body.
