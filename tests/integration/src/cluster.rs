@@ -149,14 +149,19 @@ impl Cluster {
 
     /// Runs one of the server's programs against this cluster and returns what it prints.
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.try_run(program, arguments).unwrap_or_else(|complaint| panic!("{program}: {complaint}"))
+    }
+
+    /// The same; where it fails, what it complains of.
+    pub fn try_run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
         let output = as_server(&self.bin.join(program))
             .args(arguments)
             .env("PGHOST", self.home.path())
             .env("PGUSER", "postgres")
             .output()
             .unwrap_or_else(|error| panic!("{program} does not run: {error}"));
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// A place that the server's user may write to.

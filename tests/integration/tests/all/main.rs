@@ -24,6 +24,8 @@ mod retention;
 mod roles;
 mod series;
 mod silence;
+mod store;
 mod sync;
 mod waiting;
 mod worker;
+mod worker_role;
