@@ -1,6 +1,8 @@
 //! Whose calendar it is, where golden SQL cannot show it.
 
-use calsync_integration::{World, sqlstate};
+use calsync_integration::items::{at, meeting};
+use calsync_integration::{Fed, World, sqlstate};
+use serde_json::json;
 
 #[test]
 fn calendars_of_a_dropped_role_are_left_to_superusers() {
@@ -23,4 +25,132 @@ fn calendars_of_a_dropped_role_are_left_to_superusers() {
     world.sql.batch_execute("RESET ROLE").expect("role");
     assert_eq!(world.count(visible), 1);
     assert!(world.sql.query_one("SELECT calsync_unsubscribe('room')", &[]).expect("unsubscribed").get::<_, bool>(0));
+}
+
+#[test]
+fn a_statement_sees_what_it_has_just_subscribed() {
+    let mut fed = Fed::new();
+    fed.sql.batch_execute("CREATE ROLE guest").expect("a role");
+    let both = "SELECT calsync_subscribe('new', 'none'), calsync_share('new', 'guest'), calsync_pause('new'), \
+                    calsync_unshare('new', 'guest') AS unshared";
+
+    let row = fed.sql.query_one(both, &[]).expect("one statement after the other");
+
+    assert!(row.get::<_, bool>("unshared"));
+    assert!(fed.sql.query_one("SELECT calsync_unsubscribe('new')", &[]).expect("gone").get::<_, bool>(0));
+}
+
+#[test]
+fn nobody_waits_for_a_calendar_that_is_not_his() {
+    let mut fed = Fed::new();
+    fed.sql.batch_execute("CREATE ROLE stranger LOGIN; GRANT calsync_operator TO stranger").expect("a role");
+    let mut stranger = fed.cluster.connect_as("stranger", "postgres").expect("connected");
+    fed.sql.batch_execute("BEGIN; SELECT calsync_pause('room')").expect("its row is locked");
+    stranger.batch_execute("SET lock_timeout = '5s'").expect("set");
+
+    for statement in
+        ["SELECT calsync_pause('room')", "SELECT calsync_sync('room')", "SELECT calsync_share('room', 'stranger')"]
+    {
+        assert_eq!(sqlstate(&stranger.batch_execute(statement).expect_err(statement)), "SC001", "{statement}");
+    }
+    stranger
+        .batch_execute(
+            "SELECT calsync_unsubscribe('room'); SELECT calsync_unshare('room', 'stranger'); SELECT calsync_sync(); \
+             SELECT calsync_resync(); SELECT calsync_subscribe('room', 'none')",
+        )
+        .expect("none of it is about the owner's");
+}
+
+/// The room, shared with a role that may see details, and calendars of somebody else.
+fn shared_room() -> Fed {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00").saying(json!({"summary": "Salary talk"}))]);
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE assistant LOGIN; GRANT calsync_detail TO assistant; SELECT calsync_share('room', 'assistant'); \
+             SELECT calsync_subscribe('c' || n, 'none') FROM generate_series(1, 200) AS n; \
+             SELECT calsync_apply_delta(jsonb_build_object('calendar', 'c' || n, 'nextSyncToken', 't', 'items', \
+                 jsonb_build_array(jsonb_build_object('id', 'x', 'summary', 'Of ' || n, \
+                     'start', jsonb_build_object('dateTime', '2030-01-01T08:00:00Z'), \
+                     'end', jsonb_build_object('dateTime', '2030-01-01T09:00:00Z'))))) FROM generate_series(1, 200) AS n; \
+             ANALYZE",
+        )
+        .expect("shared");
+    fed
+}
+
+#[test]
+fn row_security_asks_once_and_finds_rows_by_index() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+
+    let titles = assistant.query("SELECT summary FROM calsync.event", &[]).expect("her rows");
+    assert_eq!(titles.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["Salary talk"]);
+
+    assistant.batch_execute("SET enable_seqscan = off").expect("set");
+    let plan = assistant.query("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT * FROM calsync.event", &[]);
+    let plan: Vec<String> = plan.expect("a plan").iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("event_pkey") && plan.contains("InitPlan"), "{plan}");
+    assert!(!plan.contains("Filter: (subscription_id"), "the ids are searched, not compared with each row: {plan}");
+    assert!(plan.contains("Result (actual rows=1 loops=1)"), "{plan}");
+}
+
+#[test]
+fn statistics_of_the_tables_show_nobody_titles() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+
+    let shown = assistant.query("SELECT FROM pg_stats WHERE schemaname = 'calsync' AND tablename = 'event'", &[]);
+
+    assert!(shown.expect("asked").is_empty());
+}
+
+#[test]
+fn a_condition_of_ones_own_is_asked_about_ones_own_rows_only() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    assistant
+        .batch_execute(
+            "CREATE FUNCTION pg_temp.peek(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \
+             $$ BEGIN IF $1 LIKE 'Of %' THEN RAISE EXCEPTION 'saw %', $1; END IF; RETURN true; END $$; \
+             SELECT * FROM calsync.event WHERE pg_temp.peek(summary); \
+             SELECT * FROM calsync.status WHERE pg_temp.peek('Of ' || nullif(calendar, 'room')) OR calendar = 'room'",
+        )
+        .expect("it sees no row that the role may not see");
+}
+
+#[test]
+fn a_standby_knows_what_is_shared() {
+    let mut fed = shared_room();
+    let standby = fed.cluster.standby();
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+    let question = format!("SELECT calsync_is_free('{day}', '{{room}}')");
+    let mut assistant = standby.connect_as("assistant", "postgres").expect("connected");
+    assert!(!assistant.query_one(&question, &[]).expect("answered").get::<_, bool>(0));
+    assert_eq!(assistant.query("SELECT FROM calsync.event", &[]).expect("rows").len(), 1);
+    assert_eq!(
+        sqlstate(&assistant.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect_err("written")),
+        "25006"
+    );
+
+    fed.sql.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect("taken back");
+
+    calsync_integration::eventually("the standby follows", || assistant.query_one(&question, &[]).is_err());
+}
+
+#[test]
+fn parallel_workers_know_whom_they_ask_for() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+
+    assistant.batch_execute("SET force_parallel_mode = on").expect("set");
+    let answers = assistant.query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[]);
+
+    assert_eq!(answers.expect("answered").len(), 1);
+    assert_eq!(assistant.query("SELECT summary FROM calsync.event", &[]).expect("rows").len(), 1);
+    let refused =
+        assistant.query(&format!("SELECT * FROM calsync_busy('{day}', '{{c1}}')"), &[]).expect_err("not hers");
+    assert_eq!(sqlstate(&refused), "SC001");
 }
