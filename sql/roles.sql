@@ -10,17 +10,21 @@ DECLARE
     one record;
 BEGIN
     FOR one IN
-        SELECT wanted.name, wanted.attributes
-        FROM (VALUES ('calsync_reader', 'NOLOGIN'),
-                     ('calsync_detail', 'NOLOGIN'),
-                     ('calsync_operator', 'NOLOGIN'),
+        SELECT wanted.name, wanted.attributes, wanted.comment
+        FROM (VALUES ('calsync_reader', 'NOLOGIN', 'asks when calendars are busy and free'),
+                     ('calsync_detail', 'NOLOGIN', 'a reader who may also see what the events are'),
+                     ('calsync_operator', 'NOLOGIN', 'a reader who also subscribes, feeds, syncs, shares and mends calendars'),
                      -- Background workers need LOGIN, and are not counted: with the limit nobody else gets in.
-                     ('calsync_worker', 'LOGIN NOINHERIT CONNECTION LIMIT 0')) AS wanted (name, attributes)
+                     ('calsync_worker', 'LOGIN NOINHERIT CONNECTION LIMIT 0',
+                      'owns the tables, and is whom the background worker connects as; to be granted to nobody'))
+             AS wanted (name, attributes, comment)
         -- Roles belong to the cluster: another database may have brought them.
         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
                           WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) wanted.name)
     LOOP
         EXECUTE pg_catalog.format('CREATE ROLE %I %s', one.name, one.attributes);
+        EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', one.name,
+                                  pg_catalog.concat('pg_calsync: ', one.comment));
     END LOOP;
     FOR one IN
         SELECT member.name FROM (VALUES ('calsync_detail'), ('calsync_operator')) AS member (name)
@@ -88,3 +92,11 @@ CREATE POLICY owned ON calsync.share FOR SELECT
     USING (subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.owned())::pg_catalog.int8[]));
 CREATE POLICY owned ON calsync.sync_run FOR SELECT
     USING (subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.owned())::pg_catalog.int8[]));
+
+COMMENT ON POLICY visible ON calsync.event IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.occurrence IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.busy IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.change IS 'Of the calendars that the role may see';
+COMMENT ON POLICY owned ON calsync.subscription IS 'The role''s own calendars';
+COMMENT ON POLICY owned ON calsync.share IS 'Of the role''s own calendars';
+COMMENT ON POLICY owned ON calsync.sync_run IS 'Of the role''s own calendars';

@@ -3,6 +3,9 @@
 -- Every unique key of a table that grows with the number of events leads with subscription_id, so that it can be
 -- partitioned or distributed by it. There are no foreign keys and no triggers on them: the code that writes them holds
 -- a lock on the subscription's row, and an apply of thousands of events must not run thousands of triggers.
+--
+-- Functions and operators are named with their schema wherever another one of that name could fit better: whoever may
+-- create some in the schema that the extension goes into must not have them run by it.
 
 \echo Use "CREATE EXTENSION pg_calsync" to load this file. \quit
 
@@ -59,13 +62,14 @@ CREATE TABLE calsync.subscription (
     leased_by       integer,
     leased_at       timestamptz,
     leased_until    timestamptz,
-    created_at      timestamptz NOT NULL DEFAULT now(),
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT subscription_owner_calendar_key UNIQUE (owner, calendar)
 );
 CREATE INDEX subscription_calendar_idx ON calsync.subscription (calendar);
 CREATE INDEX subscription_due_idx ON calsync.subscription (next_sync_at) WHERE next_sync_at IS NOT NULL;
 CREATE INDEX subscription_expedited_idx ON calsync.subscription (next_sync_at) WHERE expedited;
-CREATE INDEX subscription_covered_idx ON calsync.subscription (upper(covered)) WHERE NOT isempty(covered);
+CREATE INDEX subscription_covered_idx ON calsync.subscription (pg_catalog.upper(covered))
+    WHERE NOT pg_catalog.isempty(covered);
 COMMENT ON TABLE calsync.subscription IS 'One calendar kept in the cache: provider, remote id, credential, sync state';
 COMMENT ON COLUMN calsync.subscription.calendar IS 'The name by which SQL knows it, unique per owner';
 COMMENT ON COLUMN calsync.subscription.owner IS 'The role that subscribed; to non-members the calendar does not exist';
@@ -93,7 +97,7 @@ COMMENT ON COLUMN calsync.subscription.lease IS
 CREATE TABLE calsync.share (
     subscription_id bigint NOT NULL,
     role            name NOT NULL,
-    created_at      timestamptz NOT NULL DEFAULT now(),
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (subscription_id, role)
 );
 COMMENT ON TABLE calsync.share IS
@@ -186,7 +190,7 @@ CREATE TABLE calsync.credential (
     failures   integer NOT NULL DEFAULT 0,
     generation bigint NOT NULL DEFAULT 0,
     last_error text,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (owner, name)
 );
 COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it answers';
@@ -207,7 +211,7 @@ CREATE TABLE calsync.channel (
     message_number  bigint,
     expires_at      timestamptz,
     stopped_at      timestamptz,
-    created_at      timestamptz NOT NULL DEFAULT now(),
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (subscription_id, channel_id)
 );
 COMMENT ON TABLE calsync.channel IS 'A provider''s push subscription. None is opened in this version';

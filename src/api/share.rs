@@ -23,7 +23,7 @@ fn existing(role: &str) -> Result<pg_sys::Oid, Error> {
         Error::argument(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("role \"{role}\" does not exist"),
-            "A calendar is shared with a role, by its name as pg_roles shows it.",
+            "Pass a name as pg_roles shows it; calsync_reader means everybody who may ask.",
         )
     })
 }

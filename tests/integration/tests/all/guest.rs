@@ -318,6 +318,40 @@ fn answers_do_not_depend_on_the_settings_of_the_session() {
 }
 
 #[test]
+fn the_extension_is_created_among_doubles() {
+    let mut fed = Fed::new();
+    set_trap(&mut fed.sql);
+    // These fit better than Postgres' own, which take any range.
+    fed.sql
+        .batch_execute(
+            "DROP EXTENSION pg_calsync; SET ROLE mallory; \
+             CREATE FUNCTION trap.upper(tstzrange) RETURNS timestamptz IMMUTABLE LANGUAGE plpgsql AS \
+                 'BEGIN PERFORM trap.sprung(); RETURN now(); END'; \
+             CREATE FUNCTION trap.isempty(tstzrange) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \
+                 'BEGIN PERFORM trap.sprung(); RETURN false; END'; \
+             CREATE FUNCTION trap.format(text, name) RETURNS text LANGUAGE plpgsql AS \
+                 'BEGIN PERFORM trap.sprung(); RETURN NULL; END'; \
+             RESET ROLE; CREATE EXTENSION pg_calsync SCHEMA trap",
+        )
+        .expect("created where mallory could put things before");
+
+    fed.sql.batch_execute("SET ROLE mallory; SELECT trap.calsync_subscribe('mine', 'none')").expect("subscribed");
+    let list = envelope("mine", &[meeting("a", 1, "08:00", "09:00")], json!({"nextSyncToken": "t1"}));
+    fed.sql.execute("SELECT trap.calsync_apply_delta($1) IS NULL", &[&list]).expect("fed");
+    for statement in ["TABLE calsync.status", "CALL trap.calsync_run()", "RESET ROLE"] {
+        fed.sql.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+
+    let foreign = fed.sql.query(
+        "SELECT DISTINCT d.refobjid::regprocedure::text FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.refobjid \
+         WHERE d.refclassid = 'pg_proc'::regclass AND p.proowner = 'mallory'::regrole AND d.classid <> 'pg_operator'::regclass",
+        &[],
+    );
+    let foreign: Vec<String> = foreign.expect("the catalog").iter().map(|row| row.get(0)).collect();
+    assert_eq!(foreign, [""; 0], "nothing of the extension depends on them");
+}
+
+#[test]
 fn who_owns_the_database_hangs_nothing_on_the_tables() {
     let mut fed = Fed::new();
     let mut sql = mallory(&mut fed);
