@@ -2,15 +2,16 @@
 
 -- ------------------------------------------------------------------------------------------------ whose calendars
 
-CREATE FUNCTION calsync.owned()
-RETURNS bigint[] LANGUAGE c STABLE PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'calsync_owned_wrapper';
-COMMENT ON FUNCTION calsync.owned IS
-    'The subscription_id of every calendar of the roles that the current role is a member of';
+CREATE FUNCTION calsync.owns(owner name)
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT COST 10 AS 'MODULE_PATHNAME', 'calsync_owns_wrapper';
+COMMENT ON FUNCTION calsync.owns IS
+    'Whether the current role is a member of this role, which owns a calendar; superusers are of all, and of those that '
+    'there are none of';
 
-CREATE FUNCTION calsync.visible()
-RETURNS bigint[] LANGUAGE c STABLE PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'calsync_visible_wrapper';
-COMMENT ON FUNCTION calsync.visible IS
-    'The same, and of the calendars that are shared with one of them: what the current role may ask about';
+CREATE FUNCTION calsync.shared()
+RETURNS bigint[] LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_shared_wrapper';
+COMMENT ON FUNCTION calsync.shared IS
+    'The subscription_id of every calendar that is shared with the current role, or with a role that it is a member of';
 
 CREATE FUNCTION calsync_share(calendar text, role text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_share_wrapper';

@@ -37,8 +37,9 @@ GRANT EXECUTE ON FUNCTION
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_share(text, text)
 TO calsync_operator;
 GRANT EXECUTE ON FUNCTION calsync_explain(tstzrange, text[]), calsync.explain_lines(tstzrange, text[]) TO calsync_detail;
--- A reader may refuse what somebody shares with him. The arrays of ids are what views and row security ask for.
-GRANT EXECUTE ON FUNCTION calsync_unshare(text, text), calsync.owned(), calsync.visible() TO calsync_reader;
+-- A reader may refuse what somebody shares with him. The others are what views and row security ask.
+GRANT EXECUTE ON FUNCTION calsync_unshare(text, text), calsync.owns(name), calsync.shared() TO calsync_reader;
+GRANT SELECT ON calsync.visible_subscription, calsync.owned_subscription TO calsync_reader;
 GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;
 
 -- What an operator looks at and does; for all calendars of the database calsync_cleanup, for the role's own the others.

@@ -46,12 +46,17 @@ COMMENT ON FUNCTION calsync_changes IS
     'The change feed of calendars whose option changes is true: what happened to which event after the change since, in '
     'order. since belongs to one calendar, so with it exactly one must be named; 0: all that is kept, of these or of all';
 
+CREATE VIEW calsync.visible_subscription WITH (security_barrier) AS
+SELECT s.subscription_id FROM calsync.subscription AS s
+WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[]);
+COMMENT ON VIEW calsync.visible_subscription IS 'Internal: the calendars that row security shows events of';
+
 -- Each view shows the calendars of the roles that the reader is a member of; of shared ones nothing.
 CREATE VIEW calsync.owned_subscription WITH (security_barrier) AS
 SELECT s.subscription_id, s.calendar, s.owner, s.provider, s.credential, s.lease, s.leased_until
 FROM calsync.subscription AS s
-WHERE s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.owned())::pg_catalog.int8[]);
-COMMENT ON VIEW calsync.owned_subscription IS 'Internal: the subscriptions that the other views may speak of';
+WHERE calsync.owns(s.owner);
+COMMENT ON VIEW calsync.owned_subscription IS 'Internal: the calendars that the other views speak of';
 
 CREATE VIEW calsync.progress WITH (security_barrier) AS
 SELECT s.calendar,

@@ -1,6 +1,5 @@
 -- What a person looks at first: the calendars of the roles that the reader is a member of, and those that are shared
--- with one. In this and the other views the array of ids is an expression of its own, so that it is made once a
--- statement, and the rows are found by index.
+-- with one, asked for once a statement.
 
 CREATE VIEW calsync.status WITH (security_barrier) AS
 SELECT s.calendar,
@@ -22,22 +21,22 @@ SELECT s.calendar,
        s.failures,
        coalesce(s.last_error, c.last_error) AS last_error,
        -- What a delta is asked with is nothing that a guest needs.
-       CASE WHEN s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.owned())::pg_catalog.int8[])
-            THEN s.sync_token END AS sync_token
+       CASE WHEN calsync.owns(s.owner) THEN s.sync_token END AS sync_token,
+       s.subscription_id
 FROM calsync.subscription AS s
      LEFT JOIN calsync.credential AS c
             ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
-WHERE s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.visible())::pg_catalog.int8[])
+WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[])
 ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
-    'One row a calendar: how it stands, since when, what went wrong. events: without deleted occurrences; flagged: '
+    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync.event. events: without deleted occurrences; flagged: '
     'events that could not be understood';
 
 CREATE VIEW calsync.shares WITH (security_barrier) AS
 SELECT s.calendar, s.owner, h.role, h.created_at
 FROM calsync.share AS h
 JOIN calsync.subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) h.subscription_id
-WHERE s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.owned())::pg_catalog.int8[])
+WHERE calsync.owns(s.owner)
    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r
               WHERE r.rolname OPERATOR(pg_catalog.=) h.role
                 AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))

@@ -1,10 +1,12 @@
 //! `calsync_share`, `calsync_unshare`, and whose calendars views and row security show.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 use super::required;
 use crate::error::{Error, Report};
-use crate::store::owner::{as_writing_owner, caller, role_name, role_named};
+use crate::store::owner::{as_writing_owner, caller, may_use, role_name, role_named};
 use crate::store::{availability, share, subscription};
 
 #[pg_extern(sql = false)]
@@ -40,11 +42,11 @@ fn calsync_unshare(calendar: Option<String>, role: Option<String>) -> bool {
 }
 
 #[pg_extern(sql = false)]
-fn calsync_owned() -> Vec<i64> {
-    availability::owned(caller()).report()
+fn calsync_owns(owner: &CStr) -> bool {
+    may_use(caller(), owner)
 }
 
 #[pg_extern(sql = false)]
-fn calsync_visible() -> Vec<i64> {
-    availability::visible(caller()).report()
+fn calsync_shared() -> Vec<i64> {
+    availability::shared(caller()).report()
 }

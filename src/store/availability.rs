@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
+use std::ops::ControlFlow;
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
@@ -119,10 +120,18 @@ impl Sight {
         }
         let shares = match &mut self.shares {
             Some(shares) => shares,
-            None => self.shares.insert(Shares::open()?),
+            None => self.shares.insert(Shares::by_subscription()?),
         };
         let role = self.role;
-        Ok(shares.any(id, |with| may_use(role, with))?.then_some(As::Guest))
+        let mut seen = None;
+        shares.of(id).each(|_, with| {
+            if may_use(role, with) {
+                seen = Some(As::Guest);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(seen)
     }
 
     fn is_member_of(&mut self, owner: &CStr) -> bool {
@@ -184,23 +193,25 @@ pub fn all(role: pg_sys::Oid) -> Result<Vec<Answerer>, Error> {
 
 /// The subscription_id of each calendar that `role` owns.
 pub fn owned(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
-    ids(role, |sight, _, owner| Ok(sight.is_member_of(owner)))
-}
-
-/// The subscription_id of each calendar that `role` may see.
-pub fn visible(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
-    ids(role, |sight, id, owner| Ok(sight.of_calendar(id, owner)?.is_some()))
-}
-
-fn ids(role: pg_sys::Oid, wanted: fn(&mut Sight, i64, &CStr) -> Result<bool, Error>) -> Result<Vec<i64>, Error> {
     let mut sight = Sight::of(role);
     let mut found = Vec::new();
     Subscriptions::all()?.each("", |row| {
-        let id = read_id(row)?;
-        if wanted(&mut sight, id, read_owner(row)?)? {
-            found.push(id);
+        if sight.is_member_of(read_owner(row)?) {
+            found.push(read_id(row)?);
         }
         Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The subscription_id of each calendar that is shared with `role`, in order.
+pub fn shared(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
+    let mut found = Vec::new();
+    Shares::all()?.each(|id, with| {
+        if found.last() != Some(&id) && may_use(role, with) {
+            found.push(id);
+        }
+        ControlFlow::Continue(())
     })?;
     Ok(found)
 }

@@ -24,6 +24,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
+use std::ops::ControlFlow;
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
@@ -252,34 +253,55 @@ impl Row<'_> {
 /// `calsync.share`, by subscription.
 pub struct Shares {
     scan: Scan<2>,
-    key: pg_sys::ScanKeyData,
+    /// One for those of a subscription, none for all.
+    key: Option<pg_sys::ScanKeyData>,
 }
 
 impl Shares {
-    pub fn open() -> Result<Self, Error> {
-        let scan = SHARE.with(|source| Scan::begin(source, 1, false))?;
-        Ok(Shares { scan, key: scan_key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid) })
+    pub fn by_subscription() -> Result<Self, Error> {
+        Self::open(true)
     }
 
-    /// Whether the calendar is shared with a role that is `meant`.
-    pub fn any(&mut self, subscription: i64, mut meant: impl FnMut(&CStr) -> bool) -> Result<bool, Error> {
+    pub fn all() -> Result<Self, Error> {
+        Self::open(false)
+    }
+
+    fn open(by_subscription: bool) -> Result<Self, Error> {
+        let scan = SHARE.with(|source| Scan::begin(source, by_subscription.into(), false))?;
+        let key = || scan_key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid);
+        Ok(Shares { scan, key: by_subscription.then(key) })
+    }
+
+    /// Those of this subscription; nothing but [`Self::by_subscription`] takes one.
+    pub fn of(&mut self, subscription: i64) -> &mut Self {
+        if let Some(key) = &mut self.key {
+            key.sk_argument = pg_sys::Datum::from(subscription);
+        }
+        self
+    }
+
+    /// Hands subscription and role of each to `read`, until that has seen enough.
+    pub fn each(&mut self, mut read: impl FnMut(i64, &CStr) -> ControlFlow<()>) -> Result<(), Error> {
         let (scan, slot) = (self.scan.scan, self.scan.slot);
-        let role = self.scan.open.layout.numbers[1];
-        self.key.sk_argument = pg_sys::Datum::from(subscription);
-        // SAFETY: as in `Subscriptions::each`; `layout` has compared the type.
+        let numbers = self.scan.open.layout.numbers;
+        let (keys, count) = match &mut self.key {
+            Some(key) => (std::ptr::from_mut(key), 1),
+            None => (std::ptr::null_mut(), 0),
+        };
+        // SAFETY: as in `Subscriptions::each`; `layout` has compared the types, and neither column can be null.
         unsafe {
-            pg_sys::index_rescan(scan, &mut self.key, 1, std::ptr::null_mut(), 0);
+            pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
             while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 pgrx::check_for_interrupts!();
-                pg_sys::slot_getsomeattrs_int(slot, role.into());
-                let place = usize::try_from(role - 1).unwrap_or_default();
-                let name = <&CStr>::from_datum(*(*slot).tts_values.add(place), *(*slot).tts_isnull.add(place));
-                if name.is_some_and(&mut meant) {
-                    return Ok(true);
+                pg_sys::slot_getsomeattrs_int(slot, numbers[0].max(numbers[1]).into());
+                let datum = |number: i16| *(*slot).tts_values.add(usize::try_from(number - 1).unwrap_or_default());
+                let role = <&CStr>::from_datum(datum(numbers[1]), false);
+                if role.is_some_and(|role| read(datum(numbers[0]).value() as i64, role).is_break()) {
+                    break;
                 }
             }
         }
-        Ok(false)
+        Ok(())
     }
 }
 

@@ -126,7 +126,7 @@ pub fn refusal(database: pg_sys::Oid, database_name: &CStr) -> Option<Refusal> {
         if !may_log_in {
             return Some(Refusal::MayNotLogIn { role });
         }
-        let connect = pg_sys::pg_database_aclcheck(database, oid, pg_sys::ACL_CONNECT.into());
+        let connect = pg_sys::pg_database_aclcheck(database, oid, pg_sys::ACL_CONNECT);
         (connect != pg_sys::AclResult::ACLCHECK_OK)
             .then(|| Refusal::MayNotConnect { role, database: database_name.to_string_lossy().into_owned() })
     }

@@ -84,7 +84,7 @@ SELECT calsync_health() -> 'calendars' -> 'active' AS active;
 SELECT pg_temp.refusal('SELECT calsync_check()');
 SELECT pg_temp.refusal('SELECT calsync_repair()');
 SELECT pg_temp.refusal('SELECT calsync_cleanup()');
-SELECT pg_temp.refusal('SELECT FROM calsync.owned_subscription');
+SELECT count(*) FROM calsync.owned_subscription;
 RESET ROLE;
 SELECT calendar, problem FROM calsync_check() ORDER BY 1;
 SELECT calendar, problem, action FROM calsync_repair() ORDER BY 1;
