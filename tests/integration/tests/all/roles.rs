@@ -157,3 +157,55 @@ fn parallel_workers_know_whom_they_ask_for() {
         assistant.query(&format!("SELECT * FROM calsync_busy('{day}', '{{c1}}')"), &[]).expect_err("not hers");
     assert_eq!(sqlstate(&refused), "SC001");
 }
+
+#[test]
+fn nothing_that_an_operator_may_ask_shows_a_title() {
+    let mut fed = Fed::new();
+    fed.subscribe("words", json!({"store": "full", "changes": true}));
+    let words =
+        json!({"summary": "MARKER", "description": "MARKER", "location": "MARKER", "attendees": [{"email": "MARKER"}]});
+    fed.list_of("words", &[meeting("a", 1, "08:00", "09:00").saying(words.clone())]);
+    fed.change_of("words", &[meeting("b", 2, "08:00", "09:00").saying(words)]);
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE operator LOGIN; GRANT calsync_operator TO operator; \
+             UPDATE calsync.subscription SET owner = 'operator'; \
+             UPDATE calsync.event SET problem = 'MARKER' WHERE event_id = 'a'; \
+             DELETE FROM calsync.occurrence WHERE event_id = 'b'",
+        )
+        .expect("one event is flagged, one damaged");
+    let mut operator = fed.cluster.connect_as("operator", "postgres").expect("connected");
+    let open = operator.query(
+        "SELECT 'calsync.' || relname FROM pg_class WHERE relnamespace = 'calsync'::regnamespace \
+             AND relkind IN ('r', 'v') AND has_any_column_privilege(oid, 'SELECT')",
+        &[],
+    );
+    let mut questions: Vec<String> = open.expect("the catalog").iter().map(|row| row.get(0)).collect();
+    assert!(questions.len() >= 5, "{questions:?}");
+    let day = format!("'[{}, {})'", at(1, "00:00"), at(3, "00:00"));
+    questions.extend(
+        [
+            "calsync_busy(DAY, '{words}')",
+            "calsync_freebusy('{\"timeMin\": \"2026-01-01T00:00:00Z\", \"timeMax\": \"2026-01-02T00:00:00Z\", \"items\": [{\"id\": \"words\"}]}')",
+            "calsync_coverage()",
+            "calsync_changes()",
+            "calsync_health()",
+            "calsync_check()",
+            "calsync_repair()",
+            "calsync_cleanup()",
+        ]
+        .map(|question| question.replace("DAY", &day)),
+    );
+
+    for question in &questions {
+        let rows = operator.query(&format!("SELECT q::text FROM {question} AS q"), &[]);
+        for row in rows.unwrap_or_else(|error| panic!("{question}: {error:?}")) {
+            let line: String = row.get(0);
+            assert!(!line.contains("MARKER"), "{question}: {line}");
+        }
+    }
+    for refused in ["calsync_explain(DAY, '{words}')", "calsync.explain_lines(DAY, '{words}')", "calsync.event"] {
+        let refused = format!("SELECT * FROM {}", refused.replace("DAY", &day));
+        assert_eq!(sqlstate(&operator.batch_execute(&refused).expect_err(&refused)), "42501", "{refused}");
+    }
+}
