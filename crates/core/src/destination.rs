@@ -59,6 +59,11 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// For `last_error`, where no SQLSTATE stands beside the text.
+    pub fn told(self) -> String {
+        format!("refused URL (SC008): {self}")
+    }
+
     /// What to do about it.
     pub fn hint(self) -> &'static str {
         match self {
