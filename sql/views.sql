@@ -8,10 +8,10 @@ SELECT s.calendar,
        s.provider,
        s.owner,
        s.time_zone,
-       (SELECT count(*) FROM calsync.event AS e
+       (SELECT pg_catalog.count(*) FROM calsync.event AS e
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
           AND e.kind OPERATOR(pg_catalog.<>) 'tombstone') AS events,
-       (SELECT count(*) FROM calsync.event AS e
+       (SELECT pg_catalog.count(*) FROM calsync.event AS e
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id AND e.problem IS NOT NULL) AS flagged,
        s.covered,
        s.synced_at,
