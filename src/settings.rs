@@ -4,6 +4,7 @@
 //! threads must not read settings: [`Settings::snapshot`] copies what a round of work needs.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use calsync_core::destination::Origin;
@@ -177,6 +178,7 @@ fn define_network() {
             &GOOGLE_TOKEN_URL,
         ),
     ] {
+        DEFINING.store(true, Ordering::Relaxed);
         // SAFETY: the hook cannot unwind into Postgres.
         unsafe {
             GucRegistry::define_string_guc_with_hooks(
@@ -191,6 +193,7 @@ fn define_network() {
                 None,
             );
         }
+        DEFINING.store(false, Ordering::Relaxed);
     }
     for (name, text, setting) in [
         (
@@ -216,6 +219,10 @@ fn define_network() {
     );
 }
 
+/// While the URLs are announced Postgres shows the hook what the configuration file already holds. Refused then, a slip of
+/// the pen would not stop the server but send it to the default, the real Google: it is taken, and no sync succeeds.
+static DEFINING: AtomicBool = AtomicBool::new(false);
+
 /// A URL that could never be asked is refused where it is set (SC008), not a round later.
 #[pg_guard]
 unsafe extern "C-unwind" fn check_url(
@@ -226,7 +233,7 @@ unsafe extern "C-unwind" fn check_url(
     // SAFETY: Postgres passes the place of the new value, a string or null.
     let url = unsafe { (!(*new_value).is_null()).then(|| CStr::from_ptr(*new_value)) };
     let checked = Origin::read(&url.unwrap_or_default().to_string_lossy());
-    checked.map_err(|refused| Error::from(refused).refuse_setting()).is_ok()
+    DEFINING.load(Ordering::Relaxed) || checked.map_err(|refused| Error::from(refused).refuse_setting()).is_ok()
 }
 
 fn define_answers() {

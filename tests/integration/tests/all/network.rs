@@ -266,3 +266,12 @@ fn a_setting_that_names_no_url_is_refused_where_it_is_set() {
     }
     world.sql.batch_execute("ALTER SYSTEM SET calsync.google_api_url = 'https://calendar.example/v3'").expect("a URL");
 }
+
+#[test]
+fn a_slip_in_the_configuration_file_does_not_lead_to_the_real_google() {
+    let mut world = World::with("calsync.google_api_url = 'ftp://calendar.example'");
+    world.subscribe(ALICE);
+    world.wait_for_status("state", "backoff");
+
+    assert_eq!(world.status("last_error"), "refused URL (SC008): it is not https");
+}

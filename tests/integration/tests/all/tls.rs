@@ -1,9 +1,11 @@
 //! TLS as the worker speaks it: with whom the system trusts, and with nobody else. There is no fallback.
 
+use std::io::{Read, Write};
+use std::time::Duration;
+
 use calsync_integration::{ALICE, Stranger, World, authority, eventually};
 use fake_google::{Authority, FakeGoogle, Identity, NewCalendar};
 use serde_json::Value;
-use std::io::{Read, Write};
 
 /// From now on Google is there.
 fn move_google(world: &World, url: &str) {
@@ -107,7 +109,15 @@ fn what_does_not_speak_modern_tls_is_not_spoken_to() {
         (speaking(b"\x16\x03\x03\xff\xff".to_vec()), "TLS failed"),
         (speaking(Vec::new()), "did not answer in time"),
     ];
-    for (stranger, reason) in &strangers {
+    let dripping = Stranger::meeting(|stream| {
+        // The head of a record of 16 kB, and then of its bytes one now and then.
+        stream.write_all(&[22, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xfc])?;
+        loop {
+            stream.write_all(&[3])?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    for (stranger, reason) in strangers.iter().chain([&(dripping, "did not answer in time")]) {
         move_google(&world, &format!("https://localhost:{}", stranger.addr().port()));
         fails_with(&mut world, reason);
     }
