@@ -30,7 +30,7 @@ SPOT_EXCEPTIONS=(
 # Vulnerabilities become known after a release: their list is fetched, and where that cannot be, it is said.
 check_advisories() {
     if timeout 120 "$DENY/bin/cargo-deny" --log-level off fetch db 2>/dev/null; then
-        "$DENY/bin/cargo-deny" --locked check --disable-fetch advisories
+        "$DENY/bin/cargo-deny" --locked --offline check advisories
     else
         say "NOT CHECKED: known vulnerabilities. Their list cannot be fetched here (see [advisories] in deny.toml)"
     fi
