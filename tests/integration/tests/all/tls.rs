@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use calsync_integration::{ALICE, Stranger, World, authority, eventually};
-use fake_google::{Authority, FakeGoogle, Identity, NewCalendar};
+use fake_google::{Action, Authority, FakeGoogle, Fault, Identity, NewCalendar};
 use serde_json::Value;
 
 /// From now on Google is there.
@@ -79,8 +79,10 @@ fn a_certificate_that_is_not_good_ends_the_sync_and_nothing_is_asked() {
     let true_one = world.google.api_url();
     move_google(&world, &true_one);
     world.meeting(3, "08:00", "09:00");
-    world.sync();
-    assert_eq!(world.busy(), ["+3 08:00 to 09:00"]);
+    eventually("the true one is asked again", || {
+        world.sql.execute("SELECT calsync_sync()", &[]).expect("due");
+        world.busy() == ["+3 08:00 to 09:00"]
+    });
 }
 
 #[test]
@@ -121,6 +123,25 @@ fn what_does_not_speak_modern_tls_is_not_spoken_to() {
         move_google(&world, &format!("https://localhost:{}", stranger.addr().port()));
         fails_with(&mut world, reason);
     }
+}
+
+#[test]
+fn a_redirect_out_of_tls_is_not_followed() {
+    let mut world = World::synced();
+    let in_the_clear = Stranger::answering(|_, _| Ok(()));
+    world.google.add_fault(
+        Fault::new(Action::Body {
+            status: 302,
+            content_type: "text/html".to_owned(),
+            body: String::new(),
+            headers: vec![("Location".to_owned(), format!("http://{}/", in_the_clear.addr()))],
+        })
+        .always(),
+    );
+
+    fails_with(&mut world, "the provider answered 302: a redirect, which is not followed");
+
+    assert_eq!(in_the_clear.connections(), 0);
 }
 
 #[test]
