@@ -154,6 +154,7 @@ fn unanswered(error: &ureq::Error) -> Answer {
     }
     Answer::None {
         reason: match error {
+            ureq::Error::Timeout(ureq::Timeout::Resolve) => "the provider's host was not looked up in time".to_owned(),
             ureq::Error::Timeout(which) => format!("the provider did not answer in time ({which})"),
             ureq::Error::HostNotFound => "the provider's host was not found".to_owned(),
             ureq::Error::ConnectionFailed => "the provider's host could not be reached".to_owned(),
