@@ -67,8 +67,10 @@ impl World {
         let certificate = certificate.display().to_string();
         let environment = [&[("SSL_CERT_FILE", certificate.as_str())], environment].concat();
         let configuration = format!(
-            "calsync.google_api_url = '{}/calendar/v3'\ncalsync.allow_private_network = on\n{configuration}",
-            google.api_url()
+            "calsync.google_api_url = '{}/calendar/v3'\ncalsync.google_token_url = '{}'\n\
+             calsync.allow_private_network = on\n{configuration}",
+            google.api_url(),
+            google.token_url()
         );
         let cluster = Cluster::start_in(&environment, &configuration);
         let mut sql = cluster.connect("postgres");
