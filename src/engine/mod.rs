@@ -13,6 +13,7 @@
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
+mod client;
 pub mod http;
 mod round;
 pub mod transactions;

@@ -12,6 +12,7 @@
 pub mod budget;
 pub mod busy;
 pub mod delta;
+pub mod destination;
 pub mod event;
 pub mod expansion;
 pub mod explain;
