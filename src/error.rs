@@ -399,16 +399,15 @@ fn several(each: &[Error]) -> Parts {
         reasons.push(format!("And {} more.", each.len() - DETAILED));
     }
     let names = each.iter().take(NAMED).filter_map(Error::calendar).map(|name| format!("'{}'", literal(name)));
-    let asked = if each.len() > NAMED {
-        "calendars".to_owned()
-    } else {
-        format!("ARRAY[{}]", names.collect::<Vec<_>>().join(", "))
+    let them = match each.len() {
+        0..=NAMED => format!("ARRAY[{}]", names.collect::<Vec<_>>().join(", ")),
+        _ => "calendars".to_owned(),
     };
     Parts {
         sqlstate,
         detail: reasons.join("\n"),
         hint: format!(
-            "SELECT * FROM calsync_coverage({asked}) WHERE NOT usable; asked about one of them alone, the error tells its fix."
+            "SELECT * FROM calsync_coverage({them}); asked about one of them alone, the error tells its fix."
         ),
     }
 }

@@ -198,13 +198,27 @@ impl Standing {
     }
 }
 
-/// At each edge a calendar becomes blocked, or free again: its blocked starts are disjoint and do not touch. The edges of
-/// all calendars, by time, merged as they are wanted: to sort them first would take long before the first slot, and could
-/// not be cancelled.
+/// A moment at which a calendar becomes blocked, or free again. In the order of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Edge {
+    at: DateTime<Utc>,
+    calendar: usize,
+    /// Until when it is blocked, if it becomes so.
+    until: Option<DateTime<Utc>>,
+}
+
+impl Edge {
+    fn into(blocked: Interval, calendar: usize) -> Self {
+        Self { at: blocked.start(), calendar, until: Some(blocked.end()) }
+    }
+}
+
+/// The edges of all calendars, by time: those of each, whose blocked starts are disjoint and do not touch, merged as they
+/// are wanted. To sort them first would take long before the first slot, and could not be cancelled.
 #[derive(Debug)]
 struct Edges {
-    /// The next edge of each calendar, and where its blocked starts end if that edge is their beginning.
-    next: BinaryHeap<Reverse<(DateTime<Utc>, usize, Option<DateTime<Utc>>)>>,
+    /// The next of each calendar.
+    next: BinaryHeap<Reverse<Edge>>,
     /// By calendar: what follows.
     blocked: Vec<std::vec::IntoIter<Interval>>,
 }
@@ -212,32 +226,31 @@ struct Edges {
 impl Edges {
     fn of(blocked: Vec<Vec<Interval>>) -> Self {
         let mut blocked: Vec<_> = blocked.into_iter().map(Vec::into_iter).collect();
-        let first = |(calendar, blocked): (usize, &mut std::vec::IntoIter<Interval>)| {
-            blocked.next().map(|starts| Reverse((starts.start(), calendar, Some(starts.end()))))
-        };
-        let next = blocked.iter_mut().enumerate().filter_map(first).collect();
-        Self { next, blocked }
+        let first = blocked.iter_mut().enumerate().filter_map(|(calendar, blocked)| {
+            let first = blocked.next()?;
+            Some(Reverse(Edge::into(first, calendar)))
+        });
+        Self { next: first.collect(), blocked }
     }
 
-    /// When the next edge is.
+    /// When the next is.
     fn at(&self) -> Option<DateTime<Utc>> {
-        self.next.peek().map(|Reverse((at, ..))| *at)
+        self.next.peek().map(|Reverse(edge)| edge.at)
     }
 
-    /// Passes the next edge, if it is not later: whose it is.
-    fn pass(&mut self, until: DateTime<Utc>) -> Option<usize> {
+    /// Passes the next, if it is not later: whose it is.
+    fn pass(&mut self, latest: DateTime<Utc>) -> Option<usize> {
         let mut next = self.next.peek_mut()?;
-        let Reverse((at, calendar, end)) = *next;
-        if at > until {
+        let Reverse(Edge { at, calendar, until }) = *next;
+        if at > latest {
             return None;
         }
-        let following = |starts: Interval| (starts.start(), calendar, Some(starts.end()));
-        let after = match end {
-            Some(end) => Some((end, calendar, None)),
-            None => self.blocked[calendar].next().map(following),
+        let following = match until {
+            Some(until) => Some(Edge { at: until, calendar, until: None }),
+            None => self.blocked[calendar].next().map(|blocked| Edge::into(blocked, calendar)),
         };
-        match after {
-            Some(after) => *next = Reverse(after),
+        match following {
+            Some(edge) => *next = Reverse(edge),
             None => drop(PeekMut::pop(next)),
         }
         Some(calendar)
