@@ -85,20 +85,15 @@ COMMENT ON FUNCTION calsync.free_rows IS 'Internal: tells the planner how many r
 COMMENT ON FUNCTION calsync.slots_rows IS
     'Internal: tells the planner how many rows calsync_slots and calsync_group_slots will return';
 
-CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
+CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL,
+                             on_uncovered text DEFAULT NULL)
 RETURNS TABLE (calendar text, busy tstzrange)
 LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows
 AS 'MODULE_PATHNAME', 'calsync_busy_wrapper';
-COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[]) IS
+COMMENT ON FUNCTION calsync_busy IS
     'When each calendar is busy: merged, clipped to during, in order. statuses: what counts, by default tentative, '
-    'busy and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; see calsync.on_uncovered';
-
-CREATE FUNCTION calsync_busy(during tstzrange, calendars text[], statuses calsync.busy_status[], on_uncovered text)
-RETURNS TABLE (calendar text, busy tstzrange)
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 COST 1000 SUPPORT calsync.busy_rows
-AS 'MODULE_PATHNAME', 'calsync_busy_on_uncovered_wrapper';
-COMMENT ON FUNCTION calsync_busy(tstzrange, text[], calsync.busy_status[], text) IS
-    'The same, the call saying what becomes of what is not known: on_uncovered ''error'' or ''busy''';
+    'busy and out_of_office. Errors: SC001 unknown calendar, SC002 not covered, SC003 stale; on_uncovered: ''error'' or '
+    '''busy'' in place of the setting calsync.on_uncovered';
 
 CREATE FUNCTION calsync_busy_union(during tstzrange, calendars text[], statuses calsync.busy_status[] DEFAULT NULL)
 RETURNS tstzmultirange
@@ -106,15 +101,10 @@ LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_busy_un
 COMMENT ON FUNCTION calsync_busy_union IS
     'When any of the calendars is busy, as one multirange. Errors as calsync_busy';
 
-CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[])
+CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[], on_uncovered text DEFAULT NULL)
 RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_is_free_wrapper';
-COMMENT ON FUNCTION calsync_is_free(tstzrange, text[]) IS
-    'Whether nothing blocks any part of during in any of the calendars. Errors as calsync_busy';
-
-CREATE FUNCTION calsync_is_free(during tstzrange, calendars text[], on_uncovered text)
-RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_is_free_on_uncovered_wrapper';
-COMMENT ON FUNCTION calsync_is_free(tstzrange, text[], text) IS
-    'The same, the call saying what becomes of what is not known: on_uncovered ''error'' or ''busy''';
+COMMENT ON FUNCTION calsync_is_free IS
+    'Whether nothing blocks any part of during in any of the calendars. on_uncovered and errors as calsync_busy';
 
 CREATE FUNCTION calsync_free(during tstzrange, calendars text[], hours tstzmultirange DEFAULT NULL,
                              min_length interval DEFAULT '0')

@@ -14,8 +14,8 @@ REVOKE ALL ON FUNCTION
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
-    calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
-    calsync_busy(tstzrange, text[], calsync.busy_status[], text), calsync_is_free(tstzrange, text[]),
+    calsync_busy(tstzrange, text[], calsync.busy_status[], text),
+    calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
     calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),
     calsync_slots(tstzrange, text[], interval, interval, text, tstzmultirange, interval, interval, interval, integer),
     calsync_group_slots(tstzrange, jsonb, interval, interval, text, tstzmultirange, interval, interval, interval, integer),
@@ -24,8 +24,8 @@ FROM PUBLIC;
 REVOKE ALL ON PROCEDURE calsync_run(integer) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
-    calsync_busy(tstzrange, text[], calsync.busy_status[]), calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
-    calsync_busy(tstzrange, text[], calsync.busy_status[], text), calsync_is_free(tstzrange, text[]),
+    calsync_busy(tstzrange, text[], calsync.busy_status[], text),
+    calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
     calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),
     calsync_slots(tstzrange, text[], interval, interval, text, tstzmultirange, interval, interval, interval, integer),
     calsync_group_slots(tstzrange, jsonb, interval, interval, text, tstzmultirange, interval, interval, interval, integer),

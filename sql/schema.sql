@@ -9,6 +9,17 @@
 
 \echo Use "CREATE EXTENSION pg_calsync" to load this file. \quit
 
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION 'pg_calsync needs a database with encoding UTF8, this one has %',
+                        pg_catalog.current_setting('server_encoding')
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'Calendars are Unicode: what could not be kept as it was sent would be lost or mistaken.',
+                  HINT = 'CREATE DATABASE ... TEMPLATE template0 ENCODING ''UTF8'', with a locale that goes with it.';
+    END IF;
+END $$;
+
 CREATE SCHEMA calsync;
 COMMENT ON SCHEMA calsync IS 'pg_calsync: calendars, their events, and who is busy';
 

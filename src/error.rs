@@ -7,8 +7,7 @@ use std::ffi::{c_int, c_void};
 
 use calsync_core::delta::InvalidDelta;
 use calsync_core::destination::Refused;
-use calsync_core::invalid::Invalid;
-use calsync_core::open_hours::Refusal;
+use calsync_core::invalid::{Invalid, Refusal};
 use calsync_core::options::InvalidOption;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -149,6 +148,7 @@ impl Error {
     fn calendar(&self) -> Option<&str> {
         match self {
             Error::UnknownCalendar { calendar }
+            | Error::AmbiguousCalendar { calendar, .. }
             | Error::NotCovered { calendar, .. }
             | Error::Stale { calendar, .. } => Some(calendar),
             _ => None,
@@ -161,6 +161,15 @@ impl Error {
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             format!("{name} must not be null"),
             format!("Pass a value for {name}; where a null means \"nothing to ask\", leave the call out."),
+        )
+    }
+
+    /// A NULL in an array that must have none.
+    pub fn null_element(name: &str) -> Self {
+        Self::argument(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not contain null"),
+            format!("Leave the nulls out, as with array_remove({name}, NULL)."),
         )
     }
 
@@ -381,8 +390,10 @@ impl TokenConflict {
     }
 }
 
-/// So many of several calendars are named; the others are counted.
+/// So many of several calendars are named in the message; the others are counted.
 const NAMED: usize = 20;
+/// So many are named, each with its reason, in DETAIL.
+const DETAILED: usize = 1_000;
 
 /// `"a", "b" and 3 more`
 fn listed<'a>(calendars: impl Iterator<Item = &'a str>) -> String {
@@ -395,23 +406,33 @@ fn listed<'a>(calendars: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// The SQLSTATE is that of what must be mended first: unknown, then not covered, then stale.
+/// The SQLSTATE is that of what must be mended first: an ambiguous name, then an unknown one, then what is not covered,
+/// then what is stale.
 fn several(each: &[Error]) -> Parts {
-    let sqlstate = if each.iter().any(|error| matches!(error, Error::UnknownCalendar { .. })) {
-        b"SC001"
+    let sqlstate = if each.iter().any(|error| matches!(error, Error::AmbiguousCalendar { .. })) {
+        Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS)
+    } else if each.iter().any(|error| matches!(error, Error::UnknownCalendar { .. })) {
+        Sqlstate::Ours(b"SC001")
     } else if each.iter().any(|error| matches!(error, Error::NotCovered { .. })) {
-        b"SC002"
+        Sqlstate::Ours(b"SC002")
     } else {
-        b"SC003"
+        Sqlstate::Ours(b"SC003")
     };
-    let reasons = each.iter().take(NAMED).map(|error| format!("{error}: {}", error.parts().detail));
+    let mut reasons: Vec<String> =
+        each.iter().take(DETAILED).map(|error| format!("{error}: {}", error.parts().detail)).collect();
+    if each.len() > DETAILED {
+        reasons.push(format!("And {} more.", each.len() - DETAILED));
+    }
     let names = each.iter().take(NAMED).filter_map(Error::calendar).map(|name| format!("'{}'", literal(name)));
+    let them = match each.len() {
+        0..=NAMED => format!("ARRAY[{}]", names.collect::<Vec<_>>().join(", ")),
+        _ => "calendars".to_owned(),
+    };
     Parts {
-        sqlstate: Sqlstate::Ours(sqlstate),
-        detail: reasons.collect::<Vec<_>>().join("\n"),
+        sqlstate,
+        detail: reasons.join("\n"),
         hint: format!(
-            "SELECT * FROM calsync_coverage(ARRAY[{}]); asked about one of them alone, the error tells its fix.",
-            names.collect::<Vec<_>>().join(", ")
+            "SELECT * FROM calsync_coverage({them}); asked about one of them alone, the error tells its fix."
         ),
     }
 }

@@ -6,95 +6,69 @@
 //! [`Question`], too.
 
 use calsync_core::busy::{BusyStatus, StatusSet};
-use calsync_core::interval::{Interval, coalesce, subtract};
+use calsync_core::interval::{Interval, coalesce, subtract, union};
 use pgrx::AnyElement;
-use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
+use pgrx::datum::{Array, Range, RangeBound, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
-use super::rows::Rows;
+use super::rows::{Ends, Rows};
+use super::slots::pause;
 use super::{multirange, required};
 use crate::error::{Error, NotCovered, Remedy, Report, Stale};
 use crate::settings::{self, OnUncovered};
-use crate::store::availability::{self, Answerer, MicroWindow, TakenTime};
+use crate::store::availability::{self, Answerer, MOST_INTERVALS, MicroWindow, TakenTime};
 use crate::store::owner::caller;
 use crate::store::time::{Micros, timestamp_of};
 
 pub(super) type TimeRange = Range<TimestampWithTimeZone>;
 
+/// Returns `(calendar text, busy tstzrange)`.
 #[pg_extern(sql = false)]
 fn calsync_busy(
     during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    statuses: Option<Vec<Option<pg_sys::Oid>>>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) {
-    busy_rows(during, calendars, statuses, settings::on_uncovered(), fcinfo).report();
-}
-
-#[pg_extern(sql = false)]
-fn calsync_busy_on_uncovered(
-    during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+    calendars: Option<Array<'_, &str>>,
+    statuses: Option<Array<'_, pg_sys::Oid>>,
     on_uncovered: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) {
-    overriding(on_uncovered).and_then(|uncovered| busy_rows(during, calendars, statuses, uncovered, fcinfo)).report();
-}
-
-/// Returns `(calendar text, busy tstzrange)`.
-fn busy_rows(
-    during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    statuses: Option<Vec<Option<pg_sys::Oid>>>,
-    on_uncovered: OnUncovered,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<(), Error> {
-    let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
-    let question = Question { statuses, on_uncovered, ..Question::of(during, calendars)? };
-    let busy = question.busy_times()?;
-    let mut rows = Rows::begin(fcinfo);
-    for (calendar, intervals) in busy {
-        rows.put_named_ranges(&calendar, &intervals);
-    }
-    Ok(())
+    let busy = || -> Result<(), Error> {
+        let on_uncovered = overriding(on_uncovered)?;
+        let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
+        let question = Question { statuses, on_uncovered, ..Question::of(during, calendars)? };
+        let busy = question.busy_times()?;
+        let mut rows = Rows::begin(fcinfo, question.ends);
+        for (calendar, intervals) in busy {
+            rows.put_named_ranges(&calendar, &intervals);
+        }
+        Ok(())
+    };
+    busy().report();
 }
 
 #[pg_extern(sql = false)]
 fn calsync_busy_union(
     during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    statuses: Option<Vec<Option<pg_sys::Oid>>>,
+    calendars: Option<Array<'_, &str>>,
+    statuses: Option<Array<'_, pg_sys::Oid>>,
 ) -> AnyElement {
     let busy = || {
         let statuses = statuses.map_or(Ok(StatusSet::BLOCKING), status_set)?;
         let question = Question { statuses, ..Question::of(during, calendars)? };
-        multirange::write(coalesce(question.busy_times()?.into_iter().flat_map(|(_, busy)| busy)))
+        multirange::write(&question.busy_time_of_all()?, question.ends)
     };
     busy().report()
 }
 
 #[pg_extern(sql = false)]
-fn calsync_is_free(during: Option<TimeRange>, calendars: Option<Vec<Option<String>>>) -> bool {
-    is_free(during, calendars, settings::on_uncovered()).report()
-}
-
-#[pg_extern(sql = false)]
-fn calsync_is_free_on_uncovered(
-    during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    on_uncovered: Option<&str>,
-) -> bool {
-    overriding(on_uncovered).and_then(|uncovered| is_free(during, calendars, uncovered)).report()
-}
-
-fn is_free(
-    during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
-    on_uncovered: OnUncovered,
-) -> Result<bool, Error> {
-    let question = Question { on_uncovered, ..Question::of(during, calendars)? };
-    Ok(question.busy_times()?.iter().all(|(_, intervals)| intervals.is_empty()))
+fn calsync_is_free(during: Option<TimeRange>, calendars: Option<Array<'_, &str>>, on_uncovered: Option<&str>) -> bool {
+    let is_free = || -> Result<bool, Error> {
+        let on_uncovered = overriding(on_uncovered)?;
+        let question = Question { on_uncovered, ..Question::of(during, calendars)? };
+        // In an empty window nobody is busy; but who is unknown is not known to be free in it, either.
+        let known = |answer: &Answer| answer.objection.is_none() || on_uncovered == OnUncovered::Ignore;
+        Ok(question.answers_or_error()?.iter().all(|answer| answer.busy.is_empty() && known(answer)))
+    };
+    is_free().report()
 }
 
 /// What a call says in place of `calsync.on_uncovered`; null: nothing. Only what never says "free" out of ignorance can
@@ -119,6 +93,10 @@ pub(super) struct Question {
     pub calendars: Vec<String>,
     pub statuses: StatusSet,
     pub on_uncovered: OnUncovered,
+    /// Of the answers.
+    pub ends: Ends,
+    /// An answer of more intervals, of all calendars together, is refused.
+    pub most_intervals: usize,
 }
 
 /// What is known of a calendar's time.
@@ -132,9 +110,11 @@ pub(super) struct Answer {
 
 impl Question {
     /// About what blocks, with `calsync.on_uncovered` as it is set.
-    pub fn of(during: Option<TimeRange>, calendars: Option<Vec<Option<String>>>) -> Result<Self, Error> {
-        let window = window(required(during, "during")?)?;
-        Self::about(window, names(required(calendars, "calendars")?)?)
+    pub fn of(during: Option<TimeRange>, calendars: Option<Array<'_, &str>>) -> Result<Self, Error> {
+        let during = required(during, "during")?;
+        let ends = Ends::of(&during);
+        let names = names(&required(calendars, "calendars")?)?;
+        Ok(Self { ends, ..Self::about(window(during)?, names)? })
     }
 
     pub fn about(window: Option<MicroWindow>, calendars: Vec<String>) -> Result<Self, Error> {
@@ -146,20 +126,37 @@ impl Question {
                 "Name the calendars; where somebody has none, nothing is known of their time: do not ask, or count it as busy.",
             ));
         }
-        Ok(Self { window, calendars, statuses: StatusSet::BLOCKING, on_uncovered: settings::on_uncovered() })
+        Ok(Self {
+            window,
+            calendars,
+            statuses: StatusSet::BLOCKING,
+            on_uncovered: settings::on_uncovered(),
+            ends: Ends::none(),
+            most_intervals: MOST_INTERVALS,
+        })
     }
 
     /// The answer, calendar by calendar in the order asked: merged, clipped, ordered. What is not known is an error,
     /// busy, or ignored.
     pub fn busy_times(&self) -> Result<Vec<(String, Vec<MicroWindow>)>, Error> {
+        Ok(self.answers_or_error()?.into_iter().map(|answer| (answer.calendar, answer.busy)).collect())
+    }
+
+    /// The same of all calendars together.
+    pub fn busy_time_of_all(&self) -> Result<Vec<MicroWindow>, Error> {
+        Ok(union(self.answers_or_error()?.into_iter().map(|answer| answer.busy).collect(), pause))
+    }
+
+    fn answers_or_error(&self) -> Result<Vec<Answer>, Error> {
         let mut asked = self.ask()?;
-        if self.on_uncovered == OnUncovered::Error {
-            let objections: Vec<Error> = asked.iter_mut().filter_map(|one| one.objection.take()).collect();
-            if !objections.is_empty() {
-                return Err(Error::refused(objections, asked.len()));
-            }
+        // Which calendar is meant, no setting can tell.
+        let refuses = |one: &&mut Asked| self.on_uncovered == OnUncovered::Error || one.is_ambiguous();
+        let objections = asked.iter_mut().filter(refuses).filter_map(|one| one.objection.take());
+        let objections: Vec<Error> = objections.collect();
+        if !objections.is_empty() {
+            return Err(Error::refused(objections, asked.len()));
         }
-        Ok(self.read(asked)?.into_iter().map(|answer| (answer.calendar, answer.busy)).collect())
+        self.read(asked)
     }
 
     /// The same, each calendar with what keeps it from answering.
@@ -168,16 +165,8 @@ impl Question {
     }
 
     fn ask(&self) -> Result<Vec<Asked>, Error> {
-        let asked = availability::find(caller(), &self.calendars)?.into_iter().map(|(calendar, answerer)| {
-            let objection = match (&answerer, self.window) {
-                (None, _) => Some(Error::UnknownCalendar { calendar: calendar.clone() }),
-                (Some(answerer), Some(window)) => objection(answerer, window),
-                // An empty window asks nothing, but still of calendars that exist.
-                (Some(_), None) => None,
-            };
-            Asked { calendar, answerer, objection }
-        });
-        Ok(asked.collect())
+        let found = availability::find_all(caller(), &self.calendars)?.into_iter();
+        Ok(found.map(|(calendar, meant)| Asked::of(calendar, meant, self.window)).collect())
     }
 
     fn read(&self, asked: Vec<Asked>) -> Result<Vec<Answer>, Error> {
@@ -185,9 +174,10 @@ impl Question {
             let nothing = |one: Asked| Answer { calendar: one.calendar, busy: Vec::new(), objection: one.objection };
             return Ok(asked.into_iter().map(nothing).collect());
         };
-        let mut taken = TakenTime::in_window(window, self.statuses)?;
+        let mut taken = TakenTime::in_window(window, self.statuses, self.most_intervals)?;
         let answer = |one: Asked| {
-            let unknown = if self.on_uncovered == OnUncovered::Ignore { Vec::new() } else { one.unknown_time(window) };
+            let ignored = self.on_uncovered == OnUncovered::Ignore && !one.is_ambiguous();
+            let unknown = if ignored { Vec::new() } else { one.unknown_time(window) };
             let known = one.answerer.as_ref().map_or(Ok(Vec::new()), |answerer| taken.of(answerer.id))?;
             let busy = if unknown.is_empty() { known } else { coalesce(known.into_iter().chain(unknown)) };
             Ok(Answer { calendar: one.calendar, busy, objection: one.objection })
@@ -199,12 +189,33 @@ impl Question {
 /// A calendar that was asked for, before its time is read.
 struct Asked {
     calendar: String,
-    /// None: unknown.
+    /// None: unknown, or ambiguous.
     answerer: Option<Answerer>,
     objection: Option<Error>,
 }
 
 impl Asked {
+    /// About a name, and all that it could mean.
+    fn of(calendar: String, mut meant: Vec<Answerer>, window: Option<MicroWindow>) -> Self {
+        if meant.len() > 1 {
+            let owners = meant.into_iter().map(|answerer| answerer.owner).collect();
+            let objection = Error::AmbiguousCalendar { calendar: calendar.clone(), owners };
+            return Asked { calendar, answerer: None, objection: Some(objection) };
+        }
+        let answerer = meant.pop();
+        let objection = match (&answerer, window) {
+            (None, _) => Some(Error::UnknownCalendar { calendar: calendar.clone() }),
+            (Some(answerer), Some(window)) => objection(answerer, window),
+            // An empty window asks nothing, but still of calendars that exist.
+            (Some(_), None) => None,
+        };
+        Asked { calendar, answerer, objection }
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        matches!(self.objection, Some(Error::AmbiguousCalendar { .. }))
+    }
+
     /// The part of the window that the cache cannot answer for.
     fn unknown_time(&self, window: MicroWindow) -> Vec<MicroWindow> {
         match (&self.objection, self.answerer.as_ref().and_then(|answerer| answerer.covered)) {
@@ -272,7 +283,7 @@ fn staleness(answerer: &Answerer, synced_at: Micros) -> Option<Stale> {
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn calsync_coverage(
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
 ) -> TableIterator<
     'static,
     (
@@ -287,7 +298,7 @@ fn calsync_coverage(
     let coverage = || -> Result<Vec<_>, Error> {
         let role = caller();
         let answerers = match calendars {
-            Some(calendars) => availability::find_all(role, &names(calendars)?)?,
+            Some(calendars) => availability::find_all(role, &names(&calendars)?)?,
             None => availability::all(role)?.into_iter().map(|one| (one.calendar.clone(), vec![one])).collect(),
         };
         answerers.into_iter().map(|(calendar, meant)| coverage_row(calendar, meant)).collect()
@@ -371,31 +382,44 @@ pub(super) fn to_range(interval: MicroWindow) -> Result<TimeRange, Error> {
 
 /// More names in one question are refused: what is read of them must fit into memory.
 const MOST_CALENDARS: usize = 10_000;
+/// There are five statuses.
+const MOST_STATUSES: usize = 1_000;
 
-pub(super) fn names(calendars: Vec<Option<String>>) -> Result<Vec<String>, Error> {
-    not_too_many(calendars.len())?;
-    calendars.into_iter().map(|name| required(name, "an element of calendars")).collect()
+/// The elements of a text[], counted before they are looked at.
+pub(super) fn names(calendars: &Array<'_, &str>) -> Result<Vec<String>, Error> {
+    let hint = "Ask for fewer in one call, or for each by itself: join the table that has the names with LATERAL.";
+    not_too_many(calendars.len(), hint)?;
+    let owned = |name: Option<&str>| name.map(str::to_owned).ok_or_else(|| Error::null_element("calendars"));
+    calendars.iter().map(owned).collect()
 }
 
-pub(super) fn not_too_many(calendars: usize) -> Result<(), Error> {
+pub(super) fn not_too_many(calendars: usize, hint: &str) -> Result<(), Error> {
     if calendars <= MOST_CALENDARS {
         return Ok(());
     }
-    Err(Error::too_much(
-        format!("{calendars} calendars are more than {MOST_CALENDARS}"),
-        "Ask for fewer at once: join the table that has their names with LATERAL calsync_busy(during, ARRAY[name]).",
-    ))
+    Err(Error::too_much(format!("{calendars} calendars are more than {MOST_CALENDARS}"), hint))
 }
 
 /// The elements of a `calsync.busy_status[]`.
-fn status_set(elements: Vec<Option<pg_sys::Oid>>) -> Result<StatusSet, Error> {
-    elements
-        .into_iter()
-        .map(|element| {
-            let (label, _, _) = pgrx::enum_helper::lookup_enum_by_oid(required(element, "an element of statuses")?);
-            BusyStatus::from_label(&label).ok_or_else(|| Error::Internal(format!("\"{label}\" is no busy status")))
-        })
-        .collect()
+fn status_set(elements: Array<'_, pg_sys::Oid>) -> Result<StatusSet, Error> {
+    if elements.is_empty() {
+        // With no status nobody is ever busy; and whoever asks so by mistake would read that as "free".
+        return Err(Error::argument(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "statuses must not be empty",
+            "Leave them out, or pass null, for what blocks: tentative, busy and out_of_office.",
+        ));
+    }
+    if elements.len() > MOST_STATUSES {
+        let message = format!("{} statuses are more than {MOST_STATUSES}", elements.len());
+        return Err(Error::too_much(message, "There are five: name each once."));
+    }
+    let status = |element: Option<pg_sys::Oid>| {
+        let element = element.ok_or_else(|| Error::null_element("statuses"))?;
+        let (label, _, _) = pgrx::enum_helper::lookup_enum_by_oid(element);
+        BusyStatus::from_label(&label).ok_or_else(|| Error::Internal(format!("\"{label}\" is no busy status")))
+    };
+    elements.iter().map(status).collect()
 }
 
 fn statement_start() -> Micros {
@@ -420,6 +444,7 @@ fn shown_duration(seconds: f64) -> String {
         s if s >= 172_800.0 => format!("{:.0} days", s / 86_400.0),
         s if s >= 7_200.0 => format!("{:.0} hours", s / 3_600.0),
         s if s >= 120.0 => format!("{:.0} minutes", s / 60.0),
+        s if (0.5..1.5).contains(&s) => "1 second".to_owned(),
         s => format!("{s:.0} seconds"),
     }
 }

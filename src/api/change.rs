@@ -26,7 +26,7 @@ type Line = (
 #[allow(clippy::type_complexity)]
 fn calsync_change_lines(
     since: Option<i64>,
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
 ) -> TableIterator<
     'static,
     (
@@ -43,7 +43,7 @@ fn calsync_change_lines(
 > {
     let changes = || -> Result<Vec<Line>, Error> {
         let since = required(since, "since")?;
-        let names = calendars.map(names).transpose()?;
+        let names = calendars.as_ref().map(names).transpose()?;
         if since > 0 && names.as_ref().is_none_or(|names| names.len() != 1) {
             return Err(Error::argument(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

@@ -1,7 +1,8 @@
 //! How many rows the set-returning functions will return: what the planner asks before it joins them.
 //!
 //! A guess from the length of the window, where it is known at planning time (a constant, or a stable expression such as
-//! `tstzrange(now(), now() + '14 days')`); where it is not, the ROWS of the declaration stand.
+//! `tstzrange(now(), now() + '14 days')`). A window that differs from row to row of a join is taken to be a day, since
+//! rows have meetings rather than years. Where nothing is known, the ROWS of the declaration stand.
 
 use std::ffi::c_int;
 
@@ -13,6 +14,10 @@ use super::availability::{TimeRange, window};
 
 /// A busy calendar has so many intervals a day, as long as weekends are days, too.
 const INTERVALS_A_DAY: f64 = 3.0;
+/// How many calendars there are where that is not known.
+const SOME_CALENDARS: usize = 3;
+/// The length of a window that differs from row to row.
+const DAYS_OF_A_ROW: f64 = 1.0;
 /// Of the steps in a window without hours so many are slots, and of one with hours.
 const OPEN_STEPS: (f64, f64) = (0.7, 0.15);
 /// What a window that nobody will ever want still gets.
@@ -21,7 +26,7 @@ const MOST_ROWS: f64 = 100_000.0;
 #[pg_extern(sql = false)]
 fn calsync_busy_rows(request: Internal) -> Internal {
     answer(request, |call| {
-        let calendars = call.value::<Array<'_, &str>>(1).map_or(3, |calendars| calendars.len());
+        let calendars = call.elements(1).unwrap_or(SOME_CALENDARS);
         Some(call.days()? * INTERVALS_A_DAY * calendars as f64)
     })
 }
@@ -54,15 +59,44 @@ struct Call {
 impl Call {
     /// An argument, if it is known by now.
     fn constant(&self, position: c_int) -> Option<&pg_sys::Const> {
-        // SAFETY: nodes of the planner, which live as long as planning does; the tag says what each is.
+        let value = self.reduced(position)?;
+        // SAFETY: the tag says what it is.
+        unsafe { ((*value).type_ == pg_sys::NodeTag::T_Const).then(|| &*value.cast::<pg_sys::Const>()) }
+    }
+
+    /// An argument, as far as it can be computed by now: a node of the planner, which lives as long as planning does.
+    fn reduced(&self, position: c_int) -> Option<*mut pg_sys::Node> {
+        // SAFETY: the list has so many nodes.
         unsafe {
             if self.arguments.is_null() || position >= (*self.arguments).length {
                 return None;
             }
             let argument = pg_sys::list_nth(self.arguments, position).cast();
-            let value = pg_sys::estimate_expression_value(self.root, argument);
-            ((*value).type_ == pg_sys::NodeTag::T_Const).then(|| &*value.cast::<pg_sys::Const>())
+            Some(pg_sys::estimate_expression_value(self.root, argument))
         }
+    }
+
+    /// How many elements an array has: one that is known, or one that is written out, as in `ARRAY[host, 'room']`.
+    fn elements(&self, position: c_int) -> Option<usize> {
+        if let Some(known) = self.value::<Array<'_, &str>>(position) {
+            return Some(known.len());
+        }
+        let array = self.reduced(position)?;
+        // SAFETY: the tag says what it is; a list of no elements is null.
+        unsafe {
+            if (*array).type_ != pg_sys::NodeTag::T_ArrayExpr {
+                return None;
+            }
+            let array = &*array.cast::<pg_sys::ArrayExpr>();
+            let elements = if array.elements.is_null() { 0 } else { (*array.elements).length };
+            (!array.multidims).then_some(elements.max(0) as usize)
+        }
+    }
+
+    /// Whether an argument differs from row to row.
+    fn varies(&self, position: c_int) -> bool {
+        // SAFETY: a node of the planner.
+        self.reduced(position).is_some_and(|argument| unsafe { pg_sys::contain_var_clause(argument) })
     }
 
     /// `T` must be what the SQL declaration says.
@@ -78,6 +112,9 @@ impl Call {
 
     /// The length of the window, the first argument.
     fn days(&self) -> Option<f64> {
+        if self.varies(0) {
+            return Some(DAYS_OF_A_ROW);
+        }
         let window = window(self.value::<TimeRange>(0)?).ok()??;
         Some(window.end().saturating_sub(window.start()) as f64 / 86_400e6)
     }

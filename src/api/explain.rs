@@ -17,7 +17,7 @@ type Line = (String, Option<String>, Option<String>, Option<TimeRange>, Option<S
 #[allow(clippy::type_complexity)]
 fn calsync_explain_lines(
     during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
 ) -> TableIterator<
     'static,
     (
@@ -32,7 +32,7 @@ fn calsync_explain_lines(
 > {
     let explain = || -> Result<Vec<Line>, Error> {
         let asked = window(required(during, "during")?)?;
-        let names = names(required(calendars, "calendars")?)?;
+        let names = names(&required(calendars, "calendars")?)?;
         let Some(asked) = asked else { return Ok(Vec::new()) };
         let bounded = instant_of(asked.start())
             .zip(instant_of(asked.end()))

@@ -1,12 +1,12 @@
 //! `calsync_free`: when are all of these calendars free?
 
-use calsync_core::interval::{coalesce, intersect, subtract};
+use calsync_core::interval::{Interval, intersect, subtract};
 use pgrx::AnyElement;
 use pgrx::prelude::*;
 
-use super::availability::{Question, TimeRange};
-use super::rows::Rows;
-use super::{length, multirange};
+use super::availability::{Question, TimeRange, names, window};
+use super::rows::{Ends, Rows};
+use super::{length, multirange, required};
 use crate::error::{Error, Report};
 use crate::store::availability::MicroWindow;
 use crate::store::time::Micros;
@@ -14,25 +14,30 @@ use crate::store::time::Micros;
 #[pg_extern(sql = false)]
 fn calsync_free(
     during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
     hours: Option<AnyElement>,
     min_length: Option<pgrx::datum::Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) {
-    let free = || -> Result<Vec<MicroWindow>, Error> {
+    let free = || -> Result<(), Error> {
         let shortest = shortest(min_length)?;
-        let question = Question::of(during, calendars)?;
-        let open: Vec<MicroWindow> = question.window.into_iter().collect();
+        let during = required(during, "during")?;
+        let ends = Ends::of(&during);
+        let names = names(&required(calendars, "calendars")?)?;
+        let open: Vec<MicroWindow> = window(during)?.into_iter().collect();
         let open = match &hours {
-            Some(hours) => intersect(&open, &multirange::read(hours)?),
+            Some(hours) => intersect(&open, &multirange::read(hours, "hours")?),
             None => open,
         };
-        let busy = coalesce(question.busy_times()?.into_iter().flat_map(|(_, busy)| busy));
+        // What is not asked for need not be known.
+        let all = open.first().zip(open.last()).and_then(|(first, last)| Interval::new(first.start(), last.end()));
+        let busy = Question::about(all, names)?.busy_time_of_all()?;
         let long_enough = |free: &MicroWindow| free.end().saturating_sub(free.start()) >= shortest;
-        Ok(subtract(&open, &busy).into_iter().filter(long_enough).collect())
+        let free: Vec<MicroWindow> = subtract(&open, &busy).into_iter().filter(long_enough).collect();
+        Rows::begin(fcinfo, ends).put_ranges(&free);
+        Ok(())
     };
-    let free = free().report();
-    Rows::begin(fcinfo).put_ranges(&free);
+    free().report();
 }
 
 /// In microseconds.

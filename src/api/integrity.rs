@@ -17,7 +17,7 @@ type Mended = (Option<String>, String, String);
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn calsync_check(
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
 ) -> TableIterator<
     'static,
     (name!(calendar, Option<String>), name!(problem, String), name!(event_id, Option<String>), name!(detail, String)),
@@ -45,7 +45,7 @@ fn calsync_check(
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn calsync_repair(
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
 ) -> TableIterator<'static, (name!(calendar, Option<String>), name!(problem, String), name!(action, String))> {
     let mend = || -> Result<Vec<Mended>, Error> {
         let role = caller();
@@ -79,13 +79,13 @@ fn orphans(role: pg_sys::Oid, of_all: bool) -> Result<Vec<integrity::Orphans>, E
 }
 
 /// These calendars, or all that the role owns; in the order in which everybody locks them.
-fn meant(role: pg_sys::Oid, calendars: Option<Vec<Option<String>>>) -> Result<Vec<(i64, String)>, Error> {
+fn meant(role: pg_sys::Oid, calendars: Option<Array<'_, &str>>) -> Result<Vec<(i64, String)>, Error> {
     let mut meant: Vec<(i64, String)> = match calendars {
         None => {
             let all = availability::all(role)?.into_iter();
             all.filter(|one| one.owned).map(|one| (one.id, one.calendar)).collect()
         }
-        Some(calendars) => availability::find(role, &names(calendars)?)?
+        Some(calendars) => availability::find(role, &names(&calendars)?)?
             .into_iter()
             .map(|(calendar, one)| match one {
                 Some(one) if one.owned => Ok((one.id, calendar)),

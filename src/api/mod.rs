@@ -25,14 +25,14 @@ use std::ffi::CStr;
 
 use calsync_core::interval::Interval;
 use calsync_core::zone;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use pgrx::{AnyElement, PgSqlErrorCode, pg_sys};
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::store::availability::MicroWindow;
-use crate::store::time::instant_of;
+use crate::store::time::{Micros, saturating_instant};
 
 /// A text argument that must be there.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
@@ -52,13 +52,26 @@ fn jsonb_text(argument: &AnyElement) -> &[u8] {
     text.unwrap_or_default().to_bytes()
 }
 
+/// More JSON in one argument is refused before it is read: in bytes, as Postgres keeps it.
+const LONGEST_JSON: usize = 8 * 1024 * 1024;
+
 /// The same, where what cannot be read is an invalid argument.
 fn json_argument(argument: Option<AnyElement>, name: &str) -> Result<Value, Error> {
-    read_jsonb(&required(argument, name)?).map_err(|error| {
+    let argument = required(argument, name)?;
+    // SAFETY: the SQL declaration gives the argument the type jsonb, which is a varlena; only its head is read.
+    let length = unsafe { pg_sys::toast_raw_datum_size(argument.datum()) };
+    if length > LONGEST_JSON {
+        return Err(Error::too_much(
+            format!("{name} is longer than {} MB", LONGEST_JSON / 1024 / 1024),
+            "Ask about less in one call.",
+        ));
+    }
+    read_jsonb(&argument).map_err(|error| {
+        let too_deep = error.to_string().starts_with("recursion limit");
         Error::argument(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("{name} cannot be read: {error}"),
-            "Pass JSON that is nested less deeply.",
+            if too_deep { "Pass JSON that is nested less deeply." } else { "Pass JSON with numbers of ordinary size." },
         )
     })
 }
@@ -78,24 +91,22 @@ fn length(argument: Option<pgrx::datum::Interval>, name: &str) -> Result<TimeDel
 
 /// A zone by its name.
 fn zone_argument(argument: Option<&str>) -> Result<Tz, Error> {
-    let name = required(argument, "time_zone")?;
-    zone::find(name).ok_or_else(|| {
-        Error::argument(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("time zone \"{name}\" is unknown"),
-            "Pass a name of the IANA time zone database, such as 'Europe/Vienna'.",
-        )
-    })
+    Ok(zone::named(required(argument, "time_zone")?)?)
 }
 
-/// A window as instants; it must be finite.
-fn finite(window: MicroWindow) -> Result<Interval, Error> {
-    let bounds = instant_of(window.start()).zip(instant_of(window.end()));
-    bounds.and_then(|(start, end)| Interval::new(start, end)).ok_or_else(|| {
-        Error::argument(
+/// A window as instants; it must be finite, and local time must be known in it.
+fn in_local_time(window: MicroWindow) -> Result<Interval, Error> {
+    if window.start() == Micros::MIN || window.end() == Micros::MAX {
+        return Err(Error::argument(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             "during must have a beginning and an end",
             "Pass the time that is to be shown, such as tstzrange(now(), now() + '14 days').",
-        )
-    })
+        ));
+    }
+    // A timestamp may lie beyond what chrono can hold: of that nothing is known.
+    let instants = Interval::new(saturating_instant(window.start()), saturating_instant(window.end()));
+    let all = || Interval::new(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    let instants = instants.or_else(all).ok_or_else(|| Error::Internal("time has no length".to_owned()))?;
+    zone::knows(instants)?;
+    Ok(instants)
 }

@@ -6,9 +6,11 @@ use pgrx::AnyElement;
 use pgrx::prelude::*;
 
 use super::availability::{TimeRange, window};
+use super::rows::Ends;
 use super::slots::pause;
-use super::{finite, json_argument, multirange, required, zone_argument};
+use super::{in_local_time, json_argument, multirange, required, zone_argument};
 use crate::error::{Error, Report};
+use crate::store::availability::MicroWindow;
 use crate::store::time::micros;
 
 #[pg_extern(sql = false)]
@@ -19,12 +21,13 @@ fn calsync_open_hours(
     overrides: Option<AnyElement>,
 ) -> AnyElement {
     let open_hours = || -> Result<AnyElement, Error> {
-        let window = window(required(during, "during")?)?.map(finite).transpose()?;
+        let window = window(required(during, "during")?)?.map(in_local_time).transpose()?;
         let zone = zone_argument(time_zone)?;
         let hours = OpenHours::parse(&json_argument(weekly, "weekly")?, &json_argument(overrides, "overrides")?)?;
         let open = window.map_or(Ok(Vec::new()), |window| hours.within(window, zone, pause))?;
-        let open = open.into_iter().filter_map(|open| Interval::new(micros(open.start()), micros(open.end())));
-        multirange::write(open)
+        let micros = |open: Interval| Interval::new(micros(open.start()), micros(open.end()));
+        let open: Vec<MicroWindow> = open.into_iter().filter_map(micros).collect();
+        multirange::write(&open, Ends::none())
     };
     open_hours().report()
 }

@@ -4,8 +4,10 @@
 //! tuplestore that the executor keeps anyhow; and through pgrx' types, which look the range type up for each. The
 //! store spills to disk beyond `work_mem`.
 
+use pgrx::datum::RangeBound;
 use pgrx::{IntoDatum, pg_sys};
 
+use super::availability::TimeRange;
 use crate::store::availability::MicroWindow;
 use crate::store::time::Micros;
 
@@ -32,16 +34,74 @@ mod raw {
     }
 }
 
+/// How an answer ends where time has no end: as the window does. To Postgres the time from now on, that until
+/// `infinity` and that until the last timestamp are three ranges, of which only the last two lie within `[now,infinity)`.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    lower: pg_sys::RangeBound,
+    upper: pg_sys::RangeBound,
+}
+
+impl Ends {
+    pub fn of(window: &TimeRange) -> Self {
+        let said = |end: Option<&RangeBound<_>>, lower| {
+            let (val, infinite, inclusive) = match end {
+                Some(RangeBound::Inclusive(moment)) => (Micros::from(*moment), false, true),
+                Some(RangeBound::Exclusive(moment)) => (Micros::from(*moment), false, false),
+                Some(RangeBound::Infinite) | None => (0, true, false),
+            };
+            pg_sys::RangeBound { val: pg_sys::Datum::from(val), infinite, inclusive, lower }
+        };
+        Self { lower: said(window.lower(), true), upper: said(window.upper(), false) }
+    }
+
+    /// For windows that have a beginning and an end.
+    pub fn none() -> Self {
+        let none = |lower| pg_sys::RangeBound { val: pg_sys::Datum::from(0), infinite: true, inclusive: false, lower };
+        Self { lower: none(true), upper: none(false) }
+    }
+
+    fn lower(&self, moment: Micros) -> pg_sys::RangeBound {
+        if moment == Micros::MIN { self.lower } else { bound(moment, true) }
+    }
+
+    fn upper(&self, moment: Micros) -> pg_sys::RangeBound {
+        if moment == Micros::MAX { self.upper } else { bound(moment, false) }
+    }
+
+    /// Each as a tstzrange, palloc'd.
+    pub fn ranges(&self, intervals: &[MicroWindow]) -> Vec<*mut pg_sys::varlena> {
+        let range_type = super::multirange::range_type();
+        let mut ranges = Vec::with_capacity(intervals.len());
+        let pushed = &mut ranges;
+        // SAFETY: as in `Rows::put_beside`; there is room for all that is pushed.
+        unsafe {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                for interval in intervals {
+                    if pg_sys::InterruptPending != 0 {
+                        raw::ProcessInterrupts();
+                    }
+                    let (mut lower, mut upper) = (self.lower(interval.start()), self.upper(interval.end()));
+                    pushed.push(raw::range_serialize(range_type, &mut lower, &mut upper, false).cast());
+                }
+            });
+        }
+        ranges
+    }
+}
+
 /// Where the result goes.
 pub(super) struct Rows {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
     range_type: *mut pg_sys::TypeCacheEntry,
+    ends: Ends,
 }
 
 impl Rows {
-    /// For a function whose SQL declaration returns a set; its own return value then counts for nothing.
-    pub fn begin(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+    /// For a function whose SQL declaration returns a set; its own return value then counts for nothing. `ends`: of the
+    /// window.
+    pub fn begin(fcinfo: pg_sys::FunctionCallInfo, ends: Ends) -> Self {
         // SAFETY: raises where the caller cannot take a set; what it fills in lives as long as the query.
         unsafe {
             pg_sys::InitMaterializedSRF(fcinfo, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
@@ -50,6 +110,7 @@ impl Rows {
                 store: (*result).setResult,
                 description: (*result).setDesc,
                 range_type: super::multirange::range_type(),
+                ends,
             }
         }
     }
@@ -90,8 +151,8 @@ impl Rows {
                     }
                     let range = raw::range_serialize(
                         self.range_type,
-                        &mut bound(interval.start(), Micros::MIN, true),
-                        &mut bound(interval.end(), Micros::MAX, false),
+                        &mut self.ends.lower(interval.start()),
+                        &mut self.ends.upper(interval.end()),
                         false,
                     );
                     values[range_at & 1] = pg_sys::Datum::from(range);
@@ -103,12 +164,7 @@ impl Rows {
     }
 }
 
-/// Half open, as all our ranges are; infinite where there is no end.
-fn bound(moment: Micros, no_end: Micros, lower: bool) -> pg_sys::RangeBound {
-    pg_sys::RangeBound {
-        val: pg_sys::Datum::from(moment),
-        infinite: moment == no_end,
-        inclusive: lower && moment != no_end,
-        lower,
-    }
+/// Half open, as all our ranges are.
+fn bound(moment: Micros, lower: bool) -> pg_sys::RangeBound {
+    pg_sys::RangeBound { val: pg_sys::Datum::from(moment), infinite: false, inclusive: lower, lower }
 }

@@ -2,21 +2,23 @@
 
 use std::rc::Rc;
 
-use calsync_core::interval::{Interval, coalesce, intersect};
+use calsync_core::interval::{Interval, intersect};
 use calsync_core::slots::{Grid, Groups, Meeting, slots};
 use pgrx::AnyElement;
 use pgrx::datum::Interval as PgInterval;
 use pgrx::prelude::*;
 
 use super::availability::{Question, TimeRange, not_too_many, window};
-use super::rows::Rows;
-use super::{finite, json_argument, length, multirange, required, zone_argument};
+use super::rows::{Ends, Rows};
+use super::{in_local_time, json_argument, length, multirange, required, zone_argument};
 use crate::error::{Error, Report};
 use crate::store::availability::MicroWindow;
 use crate::store::time::{micros, now, saturating_instant, saturating_micros};
 
 /// One call returns no more.
 const MOST_SLOTS: usize = 100_000;
+/// Each slot names all that are free for it; in all rows together there are no more names.
+const MOST_NAMES: usize = 4_000_000;
 
 /// The arguments that both functions have.
 struct Arguments<'a> {
@@ -47,7 +49,7 @@ struct Wanted {
 #[allow(clippy::too_many_arguments)]
 fn calsync_slots(
     during: Option<TimeRange>,
-    calendars: Option<Vec<Option<String>>>,
+    calendars: Option<Array<'_, &str>>,
     duration: Option<PgInterval>,
     step: Option<PgInterval>,
     time_zone: Option<&str>,
@@ -71,14 +73,16 @@ fn calsync_slots(
             max_results,
         }
         .check()?;
-        let names = super::availability::names(required(calendars, "calendars")?)?;
-        let busy = Question::about(wanted.reach, names)?.busy_times()?;
-        let busy = coalesce(busy.into_iter().flat_map(|(_, busy)| busy).filter_map(instants));
-        let slots = limited(slots(wanted.meeting, wanted.grid, &wanted.open, &busy), wanted.most);
+        let names = super::availability::names(&required(calendars, "calendars")?)?;
+        let busy = Question::about(wanted.reach, names)?.busy_time_of_all()?;
+        pause();
+        let busy: Vec<Interval> = busy.into_iter().filter_map(instants).collect();
+        pause();
+        let slots = limited(slots(wanted.meeting, wanted.grid, &wanted.open, &busy, pause), wanted.most);
         slots.map(|slot| slot.and_then(range)).collect::<Result<Vec<MicroWindow>, Error>>()
     };
     let found = found().report();
-    Rows::begin(fcinfo).put_ranges(&found);
+    Rows::begin(fcinfo, Ends::none()).put_ranges(&found);
 }
 
 #[pg_extern(sql = false)]
@@ -110,15 +114,25 @@ fn calsync_group_slots(
         }
         .check()?;
         let groups = Groups::parse(&json_argument(groups, "groups")?)?;
-        not_too_many(groups.calendars().len())?;
+        not_too_many(groups.calendars().len(), "Ask with fewer or smaller groups.")?;
         let busy = Question::about(wanted.reach, groups.calendars().to_vec())?.busy_times()?;
-        let busy: Vec<Vec<Interval>> =
-            busy.into_iter().map(|(_, busy)| busy.into_iter().filter_map(instants).collect()).collect();
+        let as_instants = |busy: Vec<MicroWindow>| {
+            pause();
+            busy.into_iter().filter_map(instants).collect()
+        };
+        let busy: Vec<Vec<Interval>> = busy.into_iter().map(|(_, busy)| as_instants(busy)).collect();
         let slots = groups.slots(wanted.meeting, wanted.grid, &wanted.open, &busy, pause);
-        let mut rows = Rows::begin(fcinfo);
+        let mut rows = Rows::begin(fcinfo, Ends::none());
         let mut names = Names { all: groups.calendars(), last: None };
+        let mut room = MOST_NAMES;
         for slot in limited(slots, wanted.most) {
             let (slot, free) = slot?;
+            room = room.checked_sub(free.len()).ok_or_else(|| {
+                Error::too_much(
+                    format!("the slots would name more than {MOST_NAMES} calendars, counted at each slot"),
+                    "Ask for fewer calendars, for a shorter window or a longer step, or say max_results.",
+                )
+            })?;
             rows.put_range_with(range(slot)?, names.array(&free));
         }
         Ok(())
@@ -161,14 +175,14 @@ impl Arguments<'_> {
         let grid = Grid::new(length(self.step, "step")?, zone_argument(self.time_zone)?)?;
         let most = self.max_results.map(most).transpose()?;
         let earliest = earliest(self.min_notice)?;
-        let window = window(required(self.during, "during")?)?.map(finite).transpose()?;
+        let window = window(required(self.during, "during")?)?.map(in_local_time).transpose()?;
         let window = window.and_then(|window| Interval::new(window.start().max(earliest), window.end()));
         let open: Vec<Interval> = match (window, &self.hours) {
             (None, _) => Vec::new(),
             (Some(window), None) => vec![window],
             (Some(window), Some(hours)) => {
                 let window = Interval::new(micros(window.start()), micros(window.end()));
-                let open = intersect(window.as_slice(), &multirange::read(hours)?);
+                let open = intersect(window.as_slice(), &multirange::read(hours, "hours")?);
                 open.into_iter().filter_map(instants).collect()
             }
         };

@@ -217,27 +217,28 @@ pub fn shared(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
 }
 
 /// One question keeps no more intervals than this in memory: 64 MB of them.
-const MOST_INTERVALS: usize = 4_000_000;
+pub const MOST_INTERVALS: usize = 4_000_000;
 
 /// Reads taken time, subscription by subscription, for one question.
 pub struct TakenTime {
     pieces: Pieces,
     window: MicroWindow,
     statuses: StatusSet,
+    most: usize,
     room: usize,
 }
 
 impl TakenTime {
-    /// Time with one of these statuses, clipped to the window.
-    pub fn in_window(window: MicroWindow, statuses: StatusSet) -> Result<Self, Error> {
-        Ok(TakenTime { pieces: Pieces::open()?, window, statuses, room: MOST_INTERVALS })
+    /// Time with one of these statuses, clipped to the window; of all subscriptions together at most so many intervals.
+    pub fn in_window(window: MicroWindow, statuses: StatusSet, most: usize) -> Result<Self, Error> {
+        Ok(TakenTime { pieces: Pieces::open()?, window, statuses, most, room: most })
     }
 
     /// Merged, in order. Raises 54000 where the question as a whole has too many.
     pub fn of(&mut self, subscription: i64) -> Result<Vec<MicroWindow>, Error> {
         let taken = self.pieces.taken(subscription, self.window, self.statuses, self.room)?.ok_or_else(|| {
             Error::too_much(
-                format!("the calendars are busy more than {MOST_INTERVALS} times in this window"),
+                format!("the calendars are busy more than {} times in this window", self.most),
                 "Ask for fewer calendars at once, or for a shorter window.",
             )
         })?;

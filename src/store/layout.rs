@@ -21,6 +21,8 @@ pub struct Source<const COLUMNS: usize> {
     pub columns: [(&'static CStr, pg_sys::Oid); COLUMNS],
     /// The columns of the index, as places in `columns`.
     pub indexed: &'static [usize],
+    /// Whether no two of its rows may have the same key.
+    pub unique: bool,
     pub known: Cell<Option<Layout<COLUMNS>>>,
 }
 
@@ -70,6 +72,9 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
                 };
                 let index = pg_sys::index_open(layout.index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
                 let open = Open { table, index, layout };
+                if self.known.get().is_none() {
+                    self.check_shape(&open)?;
+                }
                 self.check_index(&open)?;
                 self.known.set(Some(layout));
                 return Ok(open);
@@ -114,6 +119,24 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
             }
             Ok(Layout { table: oid, index, numbers })
         }
+    }
+
+    /// What cannot change without Postgres telling of it. A partial index would leave rows out, one in another order be read
+    /// past its end.
+    ///
+    /// SAFETY: both relations are open.
+    unsafe fn check_shape(&self, open: &Open<COLUMNS>) -> Result<(), Error> {
+        // SAFETY: as in `check_index`; an option for each key column.
+        let as_made = unsafe {
+            let row = &*(*open.index).rd_index;
+            let mut keys = 0..row.indnkeyatts.max(0) as usize;
+            // Zero: ascending, nulls last.
+            let ascending = keys.all(|key| *(*open.index).rd_indoption.add(key) == 0);
+            let whole = pg_sys::RelationGetIndexPredicate(open.index).is_null();
+            let enforced = !self.unique || (row.indisunique && row.indimmediate);
+            ascending && whole && enforced
+        };
+        if as_made { Ok(()) } else { Err(self.unlike_ours(self.index)) }
     }
 
     /// SAFETY: both relations are open.

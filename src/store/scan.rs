@@ -88,6 +88,7 @@ thread_local! {
             (c"last_error", pg_sys::TEXTOID),
         ],
         indexed: &[0],
+        unique: false,
         known: Cell::new(None),
     } };
     pub(super) static BUSY: Source<4> = const { Source {
@@ -100,6 +101,7 @@ thread_local! {
             (c"statuses", pg_sys::INT2OID),
         ],
         indexed: &[0, 1, 2, 3],
+        unique: true,
         known: Cell::new(None),
     } };
     pub(super) static SHARE: Source<2> = const { Source {
@@ -107,6 +109,7 @@ thread_local! {
         index: c"share_pkey",
         columns: [(c"subscription_id", pg_sys::INT8OID), (c"role", pg_sys::NAMEOID)],
         indexed: &[0, 1],
+        unique: true,
         known: Cell::new(None),
     } };
 }

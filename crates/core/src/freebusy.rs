@@ -5,11 +5,14 @@
 use chrono::offset::Offset;
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use chrono_tz::Tz;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::interval::Interval;
-use crate::invalid::Invalid;
+use crate::invalid::{Invalid, Refusal};
 use crate::zone;
+
+/// More items in one request are refused, whether or not they are the same.
+const MOST_ITEMS: usize = 10_000;
 
 const SHAPE: &str = "Pass a body of Google's freeBusy.query: '{\"timeMin\": \"2026-11-23T00:00:00Z\", \"timeMax\": \
                      \"2026-11-30T00:00:00Z\", \"items\": [{\"id\": \"alice@example.com\"}]}'.";
@@ -37,32 +40,37 @@ pub enum Problem {
     NotCovered,
     /// The cache's copy is too old.
     Stale,
+    /// The name could mean several calendars that the role may see.
+    Ambiguous,
 }
 
 impl Problem {
-    fn json(self) -> Value {
-        let (domain, reason) = match self {
+    /// Domain and reason of the error.
+    fn named(self) -> (&'static str, &'static str) {
+        match self {
             Self::NotFound => ("global", "notFound"),
             Self::TooManyCalendarsRequested => ("global", "tooManyCalendarsRequested"),
             Self::NotCovered => ("calsync", "notCovered"),
             Self::Stale => ("calsync", "stale"),
-        };
-        json!({"domain": domain, "reason": reason})
+            Self::Ambiguous => ("calsync", "ambiguous"),
+        }
     }
 }
 
 impl Request {
-    pub fn parse(body: &Value) -> Result<Self, Invalid> {
+    pub fn parse(body: &Value) -> Result<Self, Refusal> {
         let object = body.as_object().ok_or_else(|| Invalid::new("request must be an object", SHAPE))?;
         let (min, max) = (time(object, "timeMin")?, time(object, "timeMax")?);
         let window = Interval::new(min, max)
             .ok_or_else(|| Invalid::new("request.timeMax must be after request.timeMin", SHAPE))?;
         let zone = match present(object, "timeZone") {
             None => Tz::UTC,
-            Some(name) => name.as_str().and_then(zone::find).ok_or_else(|| {
+            Some(Value::String(name)) => zone::named(name)
+                .map_err(|invalid| Invalid::new(format!("request.timeZone: {invalid}"), invalid.hint()))?,
+            Some(other) => {
                 let hint = "Pass a name of the IANA time zone database, such as \"Europe/Vienna\".";
-                Invalid::new(format!("request.timeZone {name} is no time zone"), hint)
-            })?,
+                return Err(Invalid::new(format!("request.timeZone {other} is no time zone"), hint).into());
+            }
         };
         let limit = |name: &str| match present(object, name) {
             None => Ok(None),
@@ -81,32 +89,56 @@ impl Request {
         self.most.is_some_and(|most| self.calendars.len() as u64 > most)
     }
 
-    /// The response. Each calendar's busy time is disjoint, ordered, and within the window.
-    pub fn answer(&self, calendars: impl IntoIterator<Item = (String, Vec<Interval>, Option<Problem>)>) -> Value {
-        let mut answers = Map::new();
-        for (id, busy, problem) in calendars {
-            let busy: Vec<Value> = busy.into_iter().map(|busy| self.shown(busy)).collect();
-            let answer = match problem {
-                None => json!({"busy": busy}),
-                Some(problem) => json!({"errors": [problem.json()], "busy": busy}),
-            };
-            answers.insert(id, answer);
-        }
+    /// The response, as the text of its JSON. Each calendar's busy time is disjoint, ordered, and within the window.
+    /// `pause` is called now and then; it may unwind.
+    pub fn answer(
+        &self,
+        calendars: impl IntoIterator<Item = (String, Vec<Interval>, Option<Problem>)>,
+        pause: fn(),
+    ) -> Result<String, serde_json::Error> {
+        let mut told = Told { json: String::new(), zone: self.zone, pause };
         let millis = |instant: DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::Millis, true);
-        json!({
-            "kind": "calendar#freeBusy",
-            "timeMin": millis(self.window.start()),
-            "timeMax": millis(self.window.end()),
-            "calendars": answers,
-        })
+        let (min, max) = (millis(self.window.start()), millis(self.window.end()));
+        told.json += &format!(r#"{{"kind":"calendar#freeBusy","timeMin":"{min}","timeMax":"{max}","calendars":{{"#);
+        for (at, (id, busy, problem)) in calendars.into_iter().enumerate() {
+            told.json += if at == 0 { "" } else { "," };
+            told.json += &serde_json::to_string(&id)?;
+            told.json += ":";
+            told.calendar(&busy, problem);
+        }
+        told.json += "}}";
+        Ok(told.json)
+    }
+}
+
+/// The response while it is written. As text, since a tree of it would need several times the room.
+struct Told {
+    json: String,
+    zone: Tz,
+    pause: fn(),
+}
+
+impl Told {
+    fn calendar(&mut self, busy: &[Interval], problem: Option<Problem>) {
+        self.json += "{";
+        if let Some((domain, reason)) = problem.map(Problem::named) {
+            self.json += &format!(r#""errors":[{{"domain":"{domain}","reason":"{reason}"}}],"#);
+        }
+        self.json += r#""busy":["#;
+        for (at, busy) in busy.iter().enumerate() {
+            (self.pause)();
+            self.json += if at == 0 { "{\"start\":\"" } else { ",{\"start\":\"" };
+            self.time(busy.start());
+            self.json += "\",\"end\":\"";
+            self.time(busy.end());
+            self.json += "\"}";
+        }
+        self.json += "]}";
     }
 
-    fn shown(&self, busy: Interval) -> Value {
-        let local = |instant: DateTime<Utc>| {
-            let offset = self.zone.offset_from_utc_datetime(&instant.naive_utc()).fix();
-            instant.with_timezone(&offset).to_rfc3339_opts(SecondsFormat::AutoSi, true)
-        };
-        json!({"start": local(busy.start()), "end": local(busy.end())})
+    fn time(&mut self, instant: DateTime<Utc>) {
+        let offset = self.zone.offset_from_utc_datetime(&instant.naive_utc()).fix();
+        self.json += &instant.with_timezone(&offset).to_rfc3339_opts(SecondsFormat::AutoSi, true);
     }
 }
 
@@ -115,18 +147,25 @@ fn present<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> 
     object.get(name).filter(|value| !value.is_null())
 }
 
+/// To the microsecond, as Postgres keeps time; a leap second is the moment after it.
 fn time(object: &Map<String, Value>, name: &str) -> Result<DateTime<Utc>, Invalid> {
     let text = present(object, name).and_then(Value::as_str);
     let read = text.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    read.map(|time| time.to_utc()).ok_or_else(|| {
+    read.and_then(|time| DateTime::from_timestamp_micros(time.timestamp_micros())).ok_or_else(|| {
         let hint = "Write it with its offset from UTC, as \"2026-11-23T09:00:00+01:00\" or \"2026-11-23T08:00:00Z\".";
         Invalid::new(format!("request.{name} must be an RFC 3339 time"), hint)
     })
 }
 
-fn ids(object: &Map<String, Value>) -> Result<Vec<String>, Invalid> {
-    let items = present(object, "items").and_then(Value::as_array);
-    let items = items.ok_or_else(|| Invalid::new("request.items must be an array", SHAPE))?;
+fn ids(object: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
+    let items = match present(object, "items") {
+        None => return Ok(Vec::new()),
+        Some(items) => items.as_array().ok_or_else(|| Invalid::new("request.items must be an array", SHAPE))?,
+    };
+    if items.len() > MOST_ITEMS {
+        let message = format!("request.items has {} elements, more than {MOST_ITEMS}", items.len());
+        return Err(Refusal::too_much(message, "Ask in several requests."));
+    }
     let mut seen = std::collections::HashSet::with_capacity(items.len());
     let mut ids = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {

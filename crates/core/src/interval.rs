@@ -63,6 +63,44 @@ pub fn coalesce<T: Ord + Copy>(intervals: impl IntoIterator<Item = Interval<T>>)
     merged
 }
 
+/// The time that lies in any of these sets, each sorted and disjoint, as [`coalesce`] leaves them; so is the answer.
+/// Merged two by two, so that time that many share is soon counted once. `pause` is called before each merger; it may
+/// unwind.
+pub fn union<T: Ord + Copy>(mut sets: Vec<Vec<Interval<T>>>, pause: fn()) -> Vec<Interval<T>> {
+    while sets.len() > 1 {
+        let mut fewer = Vec::with_capacity(sets.len().div_ceil(2));
+        let mut sets_in_turn = sets.into_iter();
+        while let Some(one) = sets_in_turn.next() {
+            pause();
+            fewer.push(match sets_in_turn.next() {
+                Some(other) => union_of_two(one, other),
+                None => one,
+            });
+        }
+        sets = fewer;
+    }
+    sets.pop().unwrap_or_default()
+}
+
+fn union_of_two<T: Ord + Copy>(one: Vec<Interval<T>>, other: Vec<Interval<T>>) -> Vec<Interval<T>> {
+    if one.is_empty() {
+        return other;
+    }
+    let mut merged: Vec<Interval<T>> = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    loop {
+        let from_one = match (one.peek(), other.peek()) {
+            (Some(left), Some(right)) => left.start <= right.start,
+            (left, _) => left.is_some(),
+        };
+        let Some(next) = (if from_one { one.next() } else { other.next() }) else { return merged };
+        match merged.last_mut() {
+            Some(last) if next.start <= last.end => last.end = last.end.max(next.end),
+            _ => merged.push(next),
+        }
+    }
+}
+
 /// What of `from` lies outside `what`. Both sorted and disjoint, as [`coalesce`] leaves them; so is the answer.
 pub fn subtract<T: Ord + Copy>(from: &[Interval<T>], what: &[Interval<T>]) -> Vec<Interval<T>> {
     let mut rest = Vec::with_capacity(from.len());

@@ -5,6 +5,7 @@
 //! - `a_day_that_begins_in_a_gap_begins_after_it`: America/Sao_Paulo before 2019, Africa/Cairo
 //! - `a_day_that_the_zone_skipped_is_empty`: Pacific/Apia, 2011-12-30
 //! - `outlooks_names_are_understood` and `a_name_with_a_vendors_prefix_is_understood`
+//! - `an_offset_is_no_name_to_postgres` and `beyond_2099_no_local_time_is_known`
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,6 +13,9 @@ use std::sync::LazyLock;
 use chrono::offset::{LocalResult, Offset};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, TZ_VARIANTS, Tz};
+
+use crate::interval::Interval;
+use crate::invalid::{Invalid, Refusal};
 
 mod offsets;
 mod stretches;
@@ -30,23 +34,51 @@ static BY_LOWER_CASE: LazyLock<HashMap<String, Tz>> = LazyLock::new(|| {
 /// The zone that goes by this name: an IANA name or alias, one of Windows' names, a form of UTC, or one of these behind
 /// a vendor's prefix (`/freeassociation.sourceforge.net/Tzfile/Europe/Vienna`). Case does not matter.
 pub fn find(name: &str) -> Option<Tz> {
+    let plain = |name: &str| in_database(name).or_else(|| offset_from_utc(&name.to_lowercase()));
+    search(name, plain)
+}
+
+/// The zone that somebody names who writes for Postgres: as [`find`], but no offset from UTC. Postgres reads `UTC+2` as
+/// POSIX does, two hours west of Greenwich; calendars mean two hours east.
+pub fn named(name: &str) -> Result<Tz, Invalid> {
+    const NAME: &str = "Pass a name of the IANA time zone database, such as 'Europe/Vienna'";
+    search(name, in_database).ok_or_else(|| match find(name) {
+        None => Invalid::new(format!("time zone \"{name}\" is unknown"), format!("{NAME}.")),
+        Some(meant) => Invalid::new(
+            format!("\"{name}\" is an offset from UTC, not a time zone"),
+            format!("{NAME}. In calendars the offset means '{meant}', in Postgres the opposite."),
+        ),
+    })
+}
+
+/// After this the compiled database knows of no change of the clocks, while the rules of summer time go on:
+/// 2100-01-01T00:00:00Z, in seconds.
+const KNOWN_UNTIL: i64 = 4_102_444_800;
+
+/// Refuses a window of which local time is not known to the end.
+pub fn knows(window: Interval) -> Result<(), Refusal> {
+    if window.end().timestamp_micros() <= KNOWN_UNTIL * 1_000_000 {
+        return Ok(());
+    }
+    let hint = "Ask for a window that ends by '2100-01-01 00:00+00'.";
+    Err(Refusal::too_much("what clocks will show is not known beyond the year 2099", hint))
+}
+
+fn search(name: &str, plain: impl Fn(&str) -> Option<Tz>) -> Option<Tz> {
     let name = name.trim().trim_matches('"').trim();
-    plain(name).or_else(|| behind_prefix(name))
+    plain(name).or_else(|| behind_prefix(name, plain))
 }
 
-fn plain(name: &str) -> Option<Tz> {
-    if let Ok(zone) = name.parse() {
-        return Some(zone);
-    }
-    let lower = name.to_lowercase();
-    BY_LOWER_CASE.get(&lower).copied().or_else(|| offset_from_utc(&lower))
+fn in_database(name: &str) -> Option<Tz> {
+    let found = || {
+        let lower = name.to_lowercase();
+        if lower == "z" { Some(Tz::UTC) } else { BY_LOWER_CASE.get(&lower).copied() }
+    };
+    name.parse().ok().or_else(found)
 }
 
-/// `Z`, and whole hours such as `UTC+2`, `GMT-05:00`, `+0200`. Other offsets belong to no zone of the database.
+/// Whole hours such as `UTC+2`, `GMT-05:00`, `+0200`. Other offsets belong to no zone of the database.
 fn offset_from_utc(lower: &str) -> Option<Tz> {
-    if lower == "z" {
-        return Some(Tz::UTC);
-    }
     let offset = lower.strip_prefix("utc").or_else(|| lower.strip_prefix("gmt")).unwrap_or(lower);
     let (east, digits) = match offset.split_at_checked(1)? {
         ("+", digits) => (true, digits),
@@ -68,7 +100,7 @@ fn offset_from_utc(lower: &str) -> Option<Tz> {
 
 /// A "globally unique" TZID starts with a slash and names its vendor first (RFC 5545 §3.8.3.1); Outlook's web version
 /// writes `tzone://Microsoft/Utc`. The zone's own name is what the last one, two or three parts make.
-fn behind_prefix(name: &str) -> Option<Tz> {
+fn behind_prefix(name: &str, plain: impl Fn(&str) -> Option<Tz>) -> Option<Tz> {
     if !name.starts_with('/') && !name.starts_with("tzone://") {
         return None;
     }

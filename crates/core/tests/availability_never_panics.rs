@@ -126,7 +126,8 @@ fn whatever_comes_is_taken_or_refused() {
         }
         let request = if dice.one_in(3) { junk(&mut dice, 4) } else { sensible(&mut dice, Wanted::Request) };
         if let Ok(taken) = Request::parse(&request) {
-            let told = taken.answer([("a".to_owned(), vec![taken.window], None)]);
+            let told = taken.answer([("a".to_owned(), vec![taken.window], None)], || ()).expect("JSON");
+            let told: Value = serde_json::from_str(&told).expect("JSON");
             assert!(told["calendars"]["a"]["busy"][0]["start"].is_string());
             requests += 1;
         }

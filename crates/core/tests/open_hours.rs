@@ -3,7 +3,8 @@
 mod time_support;
 
 use calsync_core::interval::Interval;
-use calsync_core::open_hours::{OpenHours, Refusal};
+use calsync_core::invalid::Refusal;
+use calsync_core::open_hours::OpenHours;
 use calsync_core::zone;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -149,7 +150,9 @@ fn what_is_malformed_is_refused_with_its_path() {
     let no_date = "overrides[0] must have either \"date\", or \"from\" and \"to\"";
     assert_eq!(overrides(json!([{"closed": true}])), no_date);
     assert_eq!(overrides(json!([{"date": "2026-11-23", "to": "2026-11-24", "closed": true}])), no_date);
-    assert_eq!(overrides(json!([{"date": "23.11.2026", "closed": true}])), "overrides[0].date must be a date");
+    for date in ["23.11.2026", "+2026-11-25", " 2026-11-25", "2026-11-2 ", "+026-11-25", "2026-11-251", "12026-11-25"] {
+        assert_eq!(overrides(json!([{"date": date, "closed": true}])), "overrides[0].date must be a date", "{date}");
+    }
     assert_eq!(
         overrides(json!([{"from": "2026-11-24", "to": "2026-11-23", "closed": true}])),
         "overrides[0].to is before overrides[0].from"
@@ -169,6 +172,60 @@ fn a_thousand_years_are_not_computed() {
 
     assert!(matches!(refused, Err(Refusal::TooMuch(_))), "{refused:?}");
     assert_eq!(fifty.map(|open| open.len()), Ok(18_263));
+}
+
+#[test]
+fn a_window_of_exactly_a_hundred_years_is_answered() {
+    let hours = OpenHours::parse(&every_day("09:00", "17:00"), &json!([])).expect("hours");
+
+    let open = hours.within(between(utc("2000-01-01 00:00"), utc("2100-01-01 00:00")), tz("UTC"), || ());
+
+    assert_eq!(open.map(|open| open.len()), Ok(36_525));
+}
+
+#[test]
+fn hours_beyond_2099_are_refused() {
+    let hours = OpenHours::parse(&every_day("09:00", "17:00"), &json!([])).expect("hours");
+
+    let refused = hours.within(between(utc("2099-12-31 00:00"), utc("2100-07-01 00:00")), tz("Europe/Vienna"), || ());
+
+    assert!(matches!(refused, Err(Refusal::TooMuch(_))), "{refused:?}");
+}
+
+#[test]
+fn many_overrides_of_many_dates_cost_no_more_than_what_they_open() {
+    let century = between(utc("2000-01-01 00:00"), utc("2100-01-01 00:00"));
+    let always = |says: Value| {
+        let mut one = json!({"from": "1900-01-01", "to": "2200-01-01"});
+        one.as_object_mut().unwrap().extend(says.as_object().unwrap().clone());
+        one
+    };
+    // Date by date and override by override these would be seven hundred million.
+    let closures = vec![always(json!({"closed": true})); 20_000];
+    let same = vec![always(json!({"start": "10:00", "end": "11:00"})); 20_000];
+    let open = |overrides: Vec<Value>| {
+        let hours = OpenHours::parse(&every_day("09:00", "17:00"), &json!(overrides)).expect("hours");
+        hours.within(century, tz("UTC"), || ()).map(|open| open.len())
+    };
+
+    assert_eq!(open(closures.clone()), Ok(0));
+    assert_eq!(open(same.clone()), Ok(36_525));
+    assert_eq!(open([closures, same].concat()), Ok(0));
+}
+
+#[test]
+fn overrides_come_and_go_by_their_dates() {
+    let overrides = json!([
+        {"from": "2026-11-24", "to": "2026-11-26", "start": "10:00", "end": "11:00"},
+        {"from": "2026-11-25", "to": "2026-11-25", "closed": true},
+        {"from": "2026-11-26", "to": "2026-11-27", "start": "12:00", "end": "13:00"},
+    ]);
+
+    let hours = OpenHours::parse(&every_day("09:00", "17:00"), &overrides).expect("hours");
+    let open = hours.within(between(utc("2026-11-23 00:00"), utc("2026-11-29 00:00")), tz("UTC"), || ());
+
+    let told: Vec<_> = open.expect("an answer").iter().map(|open| open.start().format("%d %H").to_string()).collect();
+    assert_eq!(told, ["23 09", "24 10", "26 10", "26 12", "27 12", "28 09"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod time_support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use calsync_core::interval::{Interval, coalesce};
+use calsync_core::invalid::Refusal;
 use calsync_core::slots::{Grid, Groups, Meeting, slots};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -48,7 +49,7 @@ impl Search {
     /// When they begin, as the clock shows it.
     fn starts(&self) -> Vec<String> {
         let busy = coalesce(self.busy.iter().copied());
-        slots(self.meeting, self.grid(), &self.open, &busy).map(|slot| clock(slot.start(), self.zone)).collect()
+        slots(self.meeting, self.grid(), &self.open, &busy, || ()).map(|slot| clock(slot.start(), self.zone)).collect()
     }
 }
 
@@ -187,6 +188,34 @@ fn a_long_search_without_a_slot_pauses() {
 
     assert_eq!(found.count(), 0);
     assert!(PAUSES.load(Ordering::Relaxed) > 1);
+}
+
+#[test]
+#[should_panic(expected = "cancelled")]
+fn slots_of_many_pieces_can_be_cancelled() {
+    let day = Search::within("UTC", "23 00:00", "24 00:00");
+
+    slots(day.meeting, day.grid(), &day.open, &[], || panic!("cancelled"));
+}
+
+#[test]
+fn groups_of_too_many_names_are_refused_before_they_are_looked_at() {
+    // The same names again and again: what counts is what there is to read.
+    let names: Vec<String> = (0..10_000).map(|n| format!("c{n}")).collect();
+    let group = |name: &str| json!({"any": 1, "calendars": names, name: 1});
+
+    let refused = Groups::parse(&json!(vec![group("malformed"); 11])).expect_err("too many");
+    let malformed = Groups::parse(&json!(vec![group("malformed"); 10])).expect_err("malformed");
+
+    assert!(matches!(refused, Refusal::TooMuch(_)), "{refused:?}");
+    assert!(matches!(malformed, Refusal::Invalid(_)), "{malformed:?}");
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let groups = json!([{"any": 1.0, "calendars": ["anna", "ben"]}]);
+
+    assert_eq!(group_slots(groups, &[("anna", "09:00", "11:00"), ("ben", "09:30", "11:00")]), ["09:00 ben"]);
 }
 
 #[test]

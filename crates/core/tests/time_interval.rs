@@ -1,7 +1,7 @@
 //! The algebra of busy time, by example and by property: on small integers every answer can be checked moment by moment.
 
 use calsync_core::busy::{BusyStatus, StatusSet};
-use calsync_core::interval::{Interval, Segment, coalesce, intersect, segments, subtract};
+use calsync_core::interval::{Interval, Segment, coalesce, intersect, segments, subtract, union};
 use proptest::prelude::*;
 
 fn from(start: u8, end: u8) -> Interval<u8> {
@@ -12,6 +12,12 @@ fn from(start: u8, end: u8) -> Interval<u8> {
 fn an_interval_is_never_empty() {
     assert_eq!(Interval::new(3, 3), None);
     assert_eq!(Interval::new(4, 3), None);
+}
+
+#[test]
+#[should_panic(expected = "cancelled")]
+fn the_union_of_many_sets_can_be_cancelled() {
+    union(vec![vec![from(1, 2)], vec![from(3, 4)]], || panic!("cancelled"));
 }
 
 #[test]
@@ -87,6 +93,13 @@ proptest! {
 
         prop_assert!(is_coalesced(&merged));
         prop_assert!((0..60).all(|moment| holds(&merged, moment) == holds(&given, moment)));
+    }
+
+    #[test]
+    fn the_union_of_sets_is_that_of_all_their_intervals(given in prop::collection::vec(intervals(), 0..9)) {
+        let all = coalesce(given.iter().flatten().copied());
+
+        prop_assert_eq!(union(given.into_iter().map(coalesce).collect(), || ()), all);
     }
 
     #[test]

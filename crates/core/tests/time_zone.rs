@@ -2,7 +2,9 @@
 
 mod time_support;
 
-use calsync_core::zone::{find, instant, midnight};
+use calsync_core::interval::Interval;
+use calsync_core::invalid::Refusal;
+use calsync_core::zone::{self, find, instant, knows, midnight, named};
 use chrono::{NaiveDate, TimeDelta};
 use time_support::{at, date, local, tz, utc};
 
@@ -87,6 +89,32 @@ fn whole_hours_from_utc_are_understood_with_their_sign() {
     assert_eq!(find("GMT+0000"), Some(tz("UTC")));
     // No zone of the database stands for it alone.
     assert_eq!(find("UTC+05:30"), None);
+}
+
+#[test]
+fn an_offset_is_no_name_to_postgres() {
+    for name in ["UTC+2", "+03", "GMT-05:00", "utc-0", "/vendor/x/UTC+2"] {
+        let refused = named(name).expect_err(name);
+        assert!(refused.to_string().contains("is an offset from UTC"), "{name}: {refused}");
+    }
+    assert!(named("UTC+2").expect_err("an offset").hint().contains("'Etc/GMT-2'"));
+    assert!(named("Mars/Olympus").expect_err("no zone").to_string().contains("is unknown"));
+    for name in ["UTC", "z", "GMT", "GMT+0", "Etc/GMT-2", "europe/vienna", "Pacific Standard Time"] {
+        assert_eq!(named(name).ok(), find(name), "{name}");
+    }
+}
+
+#[test]
+fn beyond_2099_no_local_time_is_known() {
+    let from = at("2099-06-01 00:00", "UTC");
+    let until = |end: &str| knows(Interval::new(from, at(end, "UTC")).expect("a window"));
+
+    assert_eq!(until("2100-01-01 00:00"), Ok(()));
+    assert!(matches!(until("2100-01-01 00:01"), Err(Refusal::TooMuch(_))));
+    // What the compiled database believes of a summer, the last that it knows and the first that it does not.
+    let noon =
+        |year: &str| zone::local(at(&format!("{year}-07-01 12:00"), "UTC"), tz("Europe/Vienna")).time().to_string();
+    assert_eq!((noon("2099").as_str(), noon("2100").as_str()), ("14:00:00", "13:00:00"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}', '{
 SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}', '{out_of_office,tentative}');
 SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}', '{free}');
 SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}', '{working_elsewhere}');
-SELECT pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice}', '{}');
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(1, 2), '{alice}', '{}') $$);
 
 -- Overlapping and touching events are one interval, of whatever status; calendars stay apart.
 SELECT calsync_apply_delta(pg_temp.list('alice', 'two',
@@ -80,6 +80,18 @@ SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(1, 2), '{alice,new}
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(1, 4000), '{alice}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(-4000, 1), '{alice}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_busy('(,)', '{alice}') $$);
+-- However many there are, the message counts them and DETAIL names them all.
+DO $$
+DECLARE
+    message text; detail text; hint text;
+BEGIN
+    PERFORM calsync_is_free(pg_temp.during(1, 2), (SELECT array_agg('nobody' || n ORDER BY n) FROM generate_series(1, 25) AS n));
+EXCEPTION WHEN SQLSTATE 'SC001' THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    ASSERT message LIKE '25 of 25 calendars cannot answer: "nobody1", % "nobody20" and 5 more', message;
+    ASSERT cardinality(regexp_split_to_array(detail, E'\n')) = 25 AND detail LIKE '%calendar "nobody25" is unknown:%', detail;
+    ASSERT hint LIKE 'SELECT * FROM calsync_coverage(calendars);%', hint;
+END $$;
 SELECT pg_temp.refusal($$ SELECT calsync_busy('(-infinity,infinity)', '{alice}') $$);
 SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{fresh}');
 UPDATE calsync.subscription SET synced_at = now() - interval '61 min' WHERE calendar IN ('fresh', 'bob');
@@ -113,13 +125,27 @@ SELECT count(*) FROM calsync_busy('(-infinity,infinity)', '{alice}');
 SELECT count(*) FROM calsync_busy('[-infinity,294276-12-31 23:59:59.999999+00]', '{alice}');
 SELECT count(*) FROM calsync_busy('[-infinity,-infinity]', '{alice}');
 SELECT count(*) FROM calsync_busy('empty', '{nobody}');
+-- In an empty window nobody is busy, but who is unknown is not known to be free.
+SELECT calsync_is_free('empty', '{alice,new}') AS known, calsync_is_free('empty', '{alice,nobody}') AS unknown;
+-- The answer lies within the window, also where that ends at what Postgres calls infinity.
+SELECT during, bool_and(busy <@ during) AS busy_within, calsync_busy_union(during, '{alice}') <@ during AS union_within
+FROM unnest('{"[2026-01-01,infinity)","[2026-01-01,infinity]","(-infinity,2026-01-01)","[-infinity,2026-01-01)","[-infinity,294276-12-31 23:59:59.999999+00]","(,)"}'::tstzrange[]) AS during,
+    LATERAL calsync_busy(during, '{alice,nobody}') AS b
+GROUP BY during ORDER BY during;
 
 -- calsync.on_uncovered = ignore: answers from what is there, and may say "free" out of ignorance.
 SET calsync.on_uncovered = 'ignore';
 SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{alice,new,nobody,fresh}');
 SELECT count(*) FROM calsync_busy('(,)', '{alice}');
 SELECT calsync_is_free(pg_temp.during(1, 2), '{nobody}');
+SELECT calsync_is_free('empty', '{nobody}');
 RESET calsync.on_uncovered;
+
+-- Or for one call; null leaves it to the setting.
+SELECT calendar, pg_temp.shown(busy) FROM calsync_busy(pg_temp.during(1, 2), '{nobody}', on_uncovered => 'busy');
+SELECT calsync_is_free(during => pg_temp.during(1, 2), calendars => '{nobody}', on_uncovered => 'busy');
+SELECT calsync_is_free('empty', '{nobody}', 'busy');
+SELECT pg_temp.refusal($$ SELECT calsync_is_free('empty', '{nobody}', NULL) $$);
 
 -- The answer is an index range, whatever else is in the plan: joined with the application's own tables.
 SELECT s.calendar, pg_temp.shown(b.busy)

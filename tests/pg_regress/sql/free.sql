@@ -20,6 +20,11 @@ SELECT pg_temp.shown(free) FROM calsync_free(pg_temp.during(1, 2), '{anna,ben}',
     tstzmultirange(pg_temp.between(1, '08:00', '09:15'), pg_temp.between(1, '10:15', '11:15'), pg_temp.between(5, '10:00', '11:00'))) AS free;
 SELECT count(*) FROM calsync_free(pg_temp.during(1, 2), '{anna,ben}', '{}') AS free;
 
+-- What the hours leave out need not be known.
+SELECT pg_temp.shown(free) FROM calsync_free(pg_temp.during(1, 4000), '{anna,ben}', tstzmultirange(pg_temp.between(1, '08:00', '10:00'))) AS free;
+SELECT pg_temp.shown(free) FROM calsync_free('(,)', '{anna,ben}', tstzmultirange(pg_temp.between(1, '08:00', '10:00'))) AS free;
+SELECT pg_temp.refusal($$ SELECT calsync_free(pg_temp.during(1, 4000), '{zoe}', '{}') $$);
+
 -- An empty window has no free time.
 SELECT count(*) FROM calsync_free('empty', '{anna}') AS free;
 

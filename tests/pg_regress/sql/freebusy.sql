@@ -22,6 +22,10 @@ AS $$ SELECT c.key || ' ' || replace(replace(replace(c.value::text, to_char(pg_t
 SELECT key FROM jsonb_each(calsync_freebusy(pg_temp.request('{}', 'anna'))) ORDER BY key;
 SELECT calsync_freebusy(pg_temp.request('{"timeMin": "2026-01-01T10:00:00+01:00", "timeMax": "2026-01-01T11:00:00.5Z", "items": []}', 'anna'));
 
+-- Without items, as with none.
+SELECT calsync_freebusy('{"timeMin": "2026-01-01T10:00:00Z", "timeMax": "2026-01-01T11:00:00Z"}');
+SELECT calsync_freebusy('{"timeMin": "2016-12-31T23:59:60Z", "timeMax": "2017-01-01T11:00:00Z", "items": null}');
+
 -- Merged and clipped; a calendar that is unknown is an error of its own. In UTC, or in the zone that is asked for.
 SELECT pg_temp.calendars(pg_temp.request('{}', 'anna', 'ben', 'zoe', 'anna'));
 SELECT pg_temp.calendars(pg_temp.request('{"timeZone": "Asia/Kolkata"}', 'anna'));
@@ -45,7 +49,9 @@ RESET calsync.on_uncovered;
 SELECT pg_temp.refusal(format('SELECT calsync_freebusy(%L)', request))
 FROM unnest(ARRAY['[]', '{}', '{"timeMin": "2026-01-01", "timeMax": "2026-01-02T00:00:00Z", "items": []}', '{"timeMin": "2026-01-01T00:00:00", "timeMax": "2026-01-02T00:00:00Z", "items": []}',
                   '{"timeMin": "2026-01-02T00:00:00Z", "timeMax": "2026-01-02T01:00:00+01:00", "items": []}',
-                  '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z"}', '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": ["anna"]}',
+                  '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": "anna"}', '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": ["anna"]}',
+                  '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": [], "timeZone": "UTC+2"}',
+                  '{"timeMin": "2026-01-01T00:00:00.0000001Z", "timeMax": "2026-01-01T00:00:00.0000002Z", "items": []}',
                   '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": [], "timeZone": "Mars/Olympus"}',
                   '{"timeMin": "2026-01-01T00:00:00Z", "timeMax": "2026-01-02T00:00:00Z", "items": [], "calendarExpansionMax": "50"}']::jsonb[]) AS request;
 SELECT pg_temp.refusal($$ SELECT calsync_freebusy(NULL) $$);

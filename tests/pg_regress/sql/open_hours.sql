@@ -48,7 +48,12 @@ FROM unnest(ARRAY['{}', '[{"closed": true}]', '[{"date": "24.12.2026", "closed":
                   '[{"date": "2026-12-24", "closed": true, "start": "09:00", "end": "10:00"}]', '[{"from": "2026-12-24", "to": "2026-12-23", "closed": true}]']::jsonb[]) AS overrides;
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[2026-11-23,)', 'UTC', '[]') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[2026-11-23, 2226-11-23)', 'UTC', '[]') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[1900-01-01, 2026-11-23)', 'UTC', '[]') $$);
+SELECT calsync_open_hours('[2000-01-01 00:00+00, 2100-01-01 00:00+00)', 'UTC', '[]');
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[2026-11-23, 2026-11-24)', 'Mars/Olympus', '[]') $$);
+SELECT zone, pg_temp.refusal(format('SELECT calsync_open_hours(''[2026-11-23, 2026-11-24)'', %L, ''[]'')', zone)) FROM unnest('{UTC+2,+03,GMT-5}'::text[]) AS zone;
+SELECT pg_temp.refusal(format('SELECT calsync_open_hours(''[2026-11-23, 2026-11-24)'', ''UTC'', ''[]'', %L)', overrides))
+FROM unnest(ARRAY['[{"date": "+2026-11-25", "closed": true}]', '[{"date": " 2026-11-25", "closed": true}]', '[{"date": 1e400, "closed": true}]']::jsonb[]) AS overrides;
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours(NULL, 'UTC', '[]') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[2026-11-23, 2026-11-24)', NULL, '[]') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_open_hours('[2026-11-23, 2026-11-24)', 'UTC', NULL) $$);

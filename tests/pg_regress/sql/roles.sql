@@ -86,6 +86,12 @@ RESET ROLE;
 GRANT regress_calsync_zeta TO regress_calsync_boss;
 SET ROLE regress_calsync_boss;
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{room}') $$);
+-- It hides nobody else who cannot answer, no setting decides it, and in Google's shape it is an error of its calendar.
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{nobody,room,alice}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{nobody,room,alice}', on_uncovered => 'busy') $$);
+SELECT c.key, c.value -> 'errors' AS errors, jsonb_array_length(c.value -> 'busy') AS busy
+FROM jsonb_each(calsync_freebusy(jsonb_build_object('timeMin', pg_temp.at(0, '00:00'), 'timeMax', pg_temp.at(1, '00:00'),
+                                                    'items', '[{"id": "room"}, {"id": "alice"}, {"id": "nobody"}]'::jsonb)) -> 'calendars') AS c ORDER BY c.key;
 SELECT pg_temp.refused_delta(pg_temp.list('room', 'x'));
 SELECT pg_temp.refusal($$ SELECT calsync_unsubscribe('room') $$);
 SELECT calendar, usable, reason FROM calsync_coverage('{alice,room}');

@@ -64,6 +64,9 @@ FROM unnest(ARRAY[$$ '{anna}', '0' $$, $$ '{anna}', '-30 min' $$, $$ '{anna}', '
                   $$ '{}', '30 min' $$, $$ '{anna,NULL}', '30 min' $$, $$ NULL, '30 min' $$]) AS arguments;
 SELECT pg_temp.refusal($$ SELECT calsync_slots(NULL, '{anna}', '30 min') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_slots('[now,)', '{anna}', '30 min') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_slots('[2100-06-01,2100-06-02)', '{anna}', '30 min', time_zone => 'Europe/Vienna') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_slots('[294276-12-31 00:00Z,294276-12-31 23:00Z)', '{anna}', '30 min') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_slots(pg_temp.during(1, 2), '{anna}', '30 min', time_zone => '+02') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_slots(pg_temp.during(1, 9), '{anna}', '30 min', '1 second') $$);
 
 SELECT count(calsync_unsubscribe(calendar)) FROM unnest('{anna,ben}'::text[]) AS calendar;

@@ -8,36 +8,28 @@
 //! - `a_day_of_23_hours_is_shorter`, and one of 25 longer
 //! - `hours_that_begin_in_a_gap_begin_after_it`
 //! - `a_closure_beats_other_overrides_of_its_date`
+//! - `many_overrides_of_many_dates_cost_no_more_than_what_they_open`
 
 mod parse;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 
 use crate::interval::{Interval, coalesce};
-use crate::invalid::Invalid;
+use crate::invalid::{Invalid, Refusal};
 use crate::zone;
 
 /// The longest window that is answered: a hundred years.
-const MOST_DAYS: i64 = 36_525;
+const LONGEST_WINDOW: TimeDelta = TimeDelta::days(36_525);
 /// So many intervals, before touching ones are merged, are computed at most.
 const MOST_INTERVALS: usize = 1_000_000;
 
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("{0}")]
-    Invalid(#[from] Invalid),
-    /// More than we are willing to compute.
-    #[error("{0}")]
-    TooMuch(Invalid),
-}
-
 /// From a time on the wall clock to another, in time since 00:00; past midnight where the end is 24 hours or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Hours {
     start: TimeDelta,
     end: TimeDelta,
@@ -81,46 +73,76 @@ impl OpenHours {
     /// The open time within a window: disjoint, ordered, touching intervals merged. `pause` is called now and then; it may
     /// unwind.
     pub fn within(&self, window: Interval, zone: Tz, pause: fn()) -> Result<Vec<Interval>, Refusal> {
+        if window.end() - window.start() > LONGEST_WINDOW {
+            let hint = "Ask for the time that is to be shown or booked.";
+            return Err(Refusal::too_much("during is longer than 100 years", hint));
+        }
+        zone::knows(window)?;
         // What began the day before may go on past midnight.
         let first = zone::local(window.start(), zone).date().pred_opt().unwrap_or(NaiveDate::MIN);
         let last = zone::local(window.end(), zone).date();
-        if (last - first).num_days() > MOST_DAYS {
-            return Err(Refusal::TooMuch(Invalid::new(
-                "during is longer than 100 years",
-                "Ask for the time that is to be shown or booked.",
-            )));
-        }
-        let overrides = self.by_date(first, last);
+        let mut exceptions = Exceptions::from(&self.overrides);
         let mut open = Vec::new();
         for date in first.iter_days().take_while(|date| *date <= last) {
-            let hours = match overrides.get(&date) {
-                Some(overrides) if overrides.contains(&None) => Vec::new(),
-                Some(overrides) => overrides.iter().flatten().copied().collect(),
-                None => self.weekly[date.weekday().num_days_from_monday() as usize].clone(),
-            };
-            open.extend(hours.into_iter().filter_map(|hours| hours.on(date, zone)?.clip(window)));
-            if open.len() > MOST_INTERVALS {
-                let message = format!("the open hours would be more than {MOST_INTERVALS} intervals");
-                return Err(Refusal::TooMuch(Invalid::new(
-                    message,
-                    "Ask for a shorter time, or say fewer intervals a day.",
-                )));
-            }
             pause();
+            for hours in exceptions.on(date).unwrap_or(&self.weekly[date.weekday().num_days_from_monday() as usize]) {
+                pause();
+                open.extend(hours.on(date, zone).and_then(|open| open.clip(window)));
+                if open.len() > MOST_INTERVALS {
+                    let message = format!("the open hours would be more than {MOST_INTERVALS} intervals");
+                    return Err(Refusal::too_much(message, "Ask for a shorter time, or say fewer intervals a day."));
+                }
+            }
         }
         Ok(coalesce(open))
     }
+}
 
-    fn by_date(&self, first: NaiveDate, last: NaiveDate) -> BTreeMap<NaiveDate, Vec<Option<Hours>>> {
-        let mut by_date: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for one in &self.overrides {
-            let mut date = one.from.max(first);
-            while date <= one.to.min(last) {
-                by_date.entry(date).or_default().push(one.hours);
-                let Some(next) = date.checked_add_days(Days::new(1)) else { break };
-                date = next;
-            }
+/// The overrides, met date by date in order: however many there are and however long they last, each comes and goes
+/// once.
+struct Exceptions<'a> {
+    /// By their first dates, and how many of them have come.
+    coming: Vec<&'a Override>,
+    come: usize,
+    /// By their last dates, and how many of them have gone.
+    going: Vec<&'a Override>,
+    gone: usize,
+    /// What holds: hours, and how many overrides say them. None: closed.
+    holding: BTreeMap<Option<Hours>, usize>,
+    /// The hours of the date, until the next change.
+    hours: Vec<Hours>,
+}
+
+impl<'a> Exceptions<'a> {
+    fn from(overrides: &'a [Override]) -> Self {
+        let (mut coming, mut going): (Vec<_>, Vec<_>) = (overrides.iter().collect(), overrides.iter().collect());
+        coming.sort_by_key(|one| one.from);
+        going.sort_by_key(|one| one.to);
+        Self { coming, come: 0, going, gone: 0, holding: BTreeMap::new(), hours: Vec::new() }
+    }
+
+    /// The hours that overrides give a date, each once; none where one closes it. None: no override is about it. Dates
+    /// must be asked for in order.
+    fn on(&mut self, date: NaiveDate) -> Option<&[Hours]> {
+        let before = (self.come, self.gone);
+        while let Some(one) = self.coming.get(self.come).filter(|one| one.from <= date) {
+            *self.holding.entry(one.hours).or_default() += 1;
+            self.come += 1;
         }
-        by_date
+        // What has gone has come: no override ends before it begins.
+        while let Some(one) = self.going.get(self.gone).filter(|one| one.to < date) {
+            if let Entry::Occupied(mut said) = self.holding.entry(one.hours) {
+                *said.get_mut() -= 1;
+                if *said.get() == 0 {
+                    said.remove();
+                }
+            }
+            self.gone += 1;
+        }
+        if before != (self.come, self.gone) {
+            let closed = self.holding.contains_key(&None);
+            self.hours = if closed { Vec::new() } else { self.holding.keys().flatten().copied().collect() };
+        }
+        (!self.holding.is_empty()).then_some(&self.hours)
     }
 }

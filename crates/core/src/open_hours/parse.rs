@@ -27,6 +27,10 @@ pub(super) fn weekly(rules: &Value) -> Result<[Vec<Hours>; 7], Invalid> {
             weekly[weekday(day, &format!("{path}.days[{at}]"))?].push(hours);
         }
     }
+    for day in &mut weekly {
+        day.sort_unstable();
+        day.dedup();
+    }
     Ok(weekly)
 }
 
@@ -117,7 +121,10 @@ fn clock(value: Option<&Value>, path: &str) -> Result<TimeDelta, Invalid> {
 }
 
 fn date(value: &Value, path: &str) -> Result<NaiveDate, Invalid> {
-    let read = value.as_str().and_then(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok());
+    // chrono also reads what is not of this form: signs, spaces, years of another length.
+    let of_this_form = |text: &&str| text.len() == 10 && text.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+    let read = value.as_str().filter(of_this_form);
+    let read = read.and_then(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok());
     read.ok_or_else(|| Invalid::new(format!("{path} must be a date"), "Write it as \"2026-12-24\"."))
 }
 

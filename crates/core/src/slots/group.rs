@@ -1,7 +1,9 @@
 //! Slots for which enough of every group are free: one sweep over the edges of everybody's time, not a look at
 //! everybody for each slot.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
@@ -10,10 +12,13 @@ use serde_json::{Map, Value};
 use super::grid::just_after;
 use super::{Grid, Meeting};
 use crate::interval::Interval;
-use crate::invalid::Invalid;
+use crate::invalid::{Invalid, Refusal};
 
 const SHAPE: &str = "Pass an array such as '[{\"any\": 2, \"calendars\": [\"a\", \"b\", \"c\"]}, \
                      {\"all\": true, \"calendars\": [\"room\"]}]'.";
+
+/// More names in all groups together are refused, whether or not they are the same.
+const MOST_NAMES: usize = 100_000;
 
 /// Groups of calendars, and how many of each must be free.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +38,15 @@ struct Group {
 impl Groups {
     /// `[{"any": 2, "calendars": [...]}, {"all": true, "calendars": [...]}]`. A calendar that comes twice in a group counts
     /// once; one in several groups counts in each.
-    pub fn parse(groups: &Value) -> Result<Self, Invalid> {
+    pub fn parse(groups: &Value) -> Result<Self, Refusal> {
         let elements = groups.as_array().ok_or_else(|| Invalid::new("groups must be an array", SHAPE))?;
         if elements.is_empty() {
-            return Err(Invalid::new("groups must not be empty", SHAPE));
+            return Err(Invalid::new("groups must not be empty", SHAPE).into());
+        }
+        let names: usize = elements.iter().filter_map(|group| group.get("calendars")?.as_array()).map(Vec::len).sum();
+        if names > MOST_NAMES {
+            let message = format!("groups name {names} calendars, more than {MOST_NAMES}");
+            return Err(Refusal::too_much(message, "Ask with fewer or smaller groups."));
         }
         let mut calendars = Calendars::default();
         let groups = elements.iter().enumerate().map(|(at, element)| {
@@ -44,7 +54,7 @@ impl Groups {
             let object = element.as_object().ok_or_else(|| Invalid::new(format!("{path} must be an object"), SHAPE))?;
             parse_group(&path, object, &mut calendars)
         });
-        let groups = groups.collect::<Result<_, _>>()?;
+        let groups = groups.collect::<Result<_, Invalid>>()?;
         Ok(Self { calendars: calendars.names, groups })
     }
 
@@ -64,15 +74,11 @@ impl Groups {
         busy: &[Vec<Interval>],
         pause: fn(),
     ) -> GroupSlots {
-        let mut edges = Vec::new();
-        for (calendar, busy) in busy.iter().enumerate() {
-            for blocked in meeting.starts_against(busy) {
-                edges.push((blocked.start(), calendar));
-                edges.push((blocked.end(), calendar));
-            }
+        let blocked = busy.iter().map(|busy| {
             pause();
-        }
-        edges.sort_unstable();
+            meeting.starts_against(busy)
+        });
+        let edges = Edges::of(blocked.collect());
         let mut open = meeting.starts_inside(open).into_iter();
         let current = open.next();
         GroupSlots {
@@ -134,7 +140,9 @@ fn needed(path: &str, object: &Map<String, Value>, members: usize) -> Result<usi
             "To need only some of them, say how many: \"any\": 1.",
         )),
         (Some(any), None) => {
-            let needed = any.as_u64().and_then(|any| usize::try_from(any).ok());
+            // To JSON 2 and 2.0 are the same number.
+            let whole = any.as_u64().or_else(|| any.as_f64().filter(|any| any.fract() == 0.0).map(|any| any as u64));
+            let needed = whole.and_then(|any| usize::try_from(any).ok());
             needed.filter(|needed| (1..=members).contains(needed)).ok_or_else(|| {
                 let message = format!("{path}.any must be a whole number from 1 to {members}, is {any}");
                 Invalid::new(message, "It says how many of the group's calendars must be free; each counts once.")
@@ -190,11 +198,69 @@ impl Standing {
     }
 }
 
+/// A moment at which a calendar becomes blocked, or free again. In the order of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Edge {
+    at: DateTime<Utc>,
+    calendar: usize,
+    /// Until when it is blocked, if it becomes so.
+    until: Option<DateTime<Utc>>,
+}
+
+impl Edge {
+    fn into(blocked: Interval, calendar: usize) -> Self {
+        Self { at: blocked.start(), calendar, until: Some(blocked.end()) }
+    }
+}
+
+/// The edges of all calendars, by time: those of each, whose blocked starts are disjoint and do not touch, merged as they
+/// are wanted. To sort them first would take long before the first slot, and could not be cancelled.
+#[derive(Debug)]
+struct Edges {
+    /// The next of each calendar.
+    next: BinaryHeap<Reverse<Edge>>,
+    /// By calendar: what follows.
+    blocked: Vec<std::vec::IntoIter<Interval>>,
+}
+
+impl Edges {
+    fn of(blocked: Vec<Vec<Interval>>) -> Self {
+        let mut blocked: Vec<_> = blocked.into_iter().map(Vec::into_iter).collect();
+        let first = blocked.iter_mut().enumerate().filter_map(|(calendar, blocked)| {
+            let first = blocked.next()?;
+            Some(Reverse(Edge::into(first, calendar)))
+        });
+        Self { next: first.collect(), blocked }
+    }
+
+    /// When the next is.
+    fn at(&self) -> Option<DateTime<Utc>> {
+        self.next.peek().map(|Reverse(edge)| edge.at)
+    }
+
+    /// Passes the next, if it is not later: whose it is.
+    fn pass(&mut self, latest: DateTime<Utc>) -> Option<usize> {
+        let mut next = self.next.peek_mut()?;
+        let Reverse(Edge { at, calendar, until }) = *next;
+        if at > latest {
+            return None;
+        }
+        let following = match until {
+            Some(until) => Some(Edge { at: until, calendar, until: None }),
+            None => self.blocked[calendar].next().map(|blocked| Edge::into(blocked, calendar)),
+        };
+        match following {
+            Some(edge) => *next = Reverse(edge),
+            None => drop(PeekMut::pop(next)),
+        }
+        Some(calendar)
+    }
+}
+
 /// Walks through the open starts from edge to edge.
 #[derive(Debug)]
 struct Sweep {
-    /// At each the calendar becomes blocked, or free again: its blocked starts are disjoint and do not touch.
-    edges: Vec<(DateTime<Utc>, usize)>,
+    edges: Edges,
     passed: usize,
     open: std::vec::IntoIter<Interval>,
     /// What of the open starts lies ahead.
@@ -208,14 +274,14 @@ impl Sweep {
     fn next(&mut self) -> Option<Interval> {
         loop {
             let ahead = self.current?;
-            while let Some((_, calendar)) = self.edges.get(self.passed).filter(|(at, _)| *at <= ahead.start()) {
-                self.standing.flip(*calendar);
+            while let Some(calendar) = self.edges.pass(ahead.start()) {
+                self.standing.flip(calendar);
                 self.passed += 1;
                 if self.passed.is_multiple_of(1024) {
                     (self.pause)();
                 }
             }
-            let until = self.edges.get(self.passed).map_or(ahead.end(), |(at, _)| ahead.end().min(*at));
+            let until = self.edges.at().map_or(ahead.end(), |at| ahead.end().min(at));
             self.current = Interval::new(until, ahead.end()).or_else(|| self.open.next());
             if self.standing.short == 0 {
                 return Interval::new(ahead.start(), until);

@@ -88,13 +88,16 @@ pub struct Slots {
     grid: Grid,
     starts: std::vec::IntoIter<Interval>,
     current: Option<Interval>,
+    pause: fn(),
 }
 
 /// Every meeting that begins on the grid, lies inside one of `open`, and keeps its buffers from all of `busy`. Both are
-/// as [`coalesce`] leaves them.
-pub fn slots(meeting: Meeting, grid: Grid, open: &[Interval], busy: &[Interval]) -> Slots {
-    let starts = subtract(&meeting.starts_inside(open), &meeting.starts_against(busy));
-    Slots { meeting, grid, starts: starts.into_iter(), current: None }
+/// as [`coalesce`] leaves them. `pause` is called now and then; it may unwind.
+pub fn slots(meeting: Meeting, grid: Grid, open: &[Interval], busy: &[Interval], pause: fn()) -> Slots {
+    let against = meeting.starts_against(busy);
+    pause();
+    let starts = subtract(&meeting.starts_inside(open), &against);
+    Slots { meeting, grid, starts: starts.into_iter(), current: None, pause }
 }
 
 impl Iterator for Slots {
@@ -102,6 +105,7 @@ impl Iterator for Slots {
 
     fn next(&mut self) -> Option<Interval> {
         loop {
+            (self.pause)();
             let starts = match self.current.take() {
                 Some(starts) => starts,
                 None => self.starts.next()?,

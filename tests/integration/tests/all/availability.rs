@@ -76,8 +76,10 @@ impl Office {
         (0..1 + self.dice.roll(6)).map(|_| all[self.dice.roll(all.len())].clone()).collect()
     }
 
+    /// At least one: with none nothing is asked.
     fn kinds(&mut self) -> Vec<Kind> {
-        Kind::ALL.into_iter().filter(|_| self.dice.once_in(2)).collect()
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| self.dice.once_in(2)).collect();
+        if kinds.is_empty() { vec![self.dice.one_of(&Kind::ALL)] } else { kinds }
     }
 
     fn blocking(&self) -> BTreeMap<String, BTreeSet<Minute>> {

@@ -99,6 +99,19 @@ fn a_change_that_commits_after_the_check_is_found_by_the_documented_query() {
 }
 
 #[test]
+fn nobody_books_out_of_ignorance_whatever_the_session_says() {
+    let mut fed = ready();
+    fed.subscribe("never fed", serde_json::json!({}));
+    fed.sql.batch_execute("SET calsync.on_uncovered = 'ignore'").expect("anybody may set it");
+
+    for (calendar, wanted) in [("nobody", "SC001"), ("never fed", "SC002")] {
+        let refused = fed.sql.query_one("SELECT book($1, tstzrange(now(), now() + '1 hour'), 'hopeful')", &[&calendar]);
+        assert_eq!(sqlstate(&refused.expect_err("nobody knows")), wanted, "{calendar}");
+    }
+    assert_eq!(fed.sql.query_one("SELECT count(*) FROM booking", &[]).expect("readable").get::<_, i64>(0), 0);
+}
+
+#[test]
 fn what_is_not_known_is_not_booked() {
     let mut fed = ready();
     fed.sql.batch_execute("UPDATE calsync.subscription SET gone_at = now()").expect("gone at the provider");

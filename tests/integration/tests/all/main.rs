@@ -5,6 +5,7 @@ mod bad_input;
 mod booking;
 mod changes;
 mod composing;
+mod cost;
 mod delta;
 mod documented;
 mod durability;

@@ -264,6 +264,38 @@ fn a_table_that_was_altered_by_hand_is_refused_not_misread() {
 }
 
 #[test]
+fn an_index_of_another_shape_is_refused_not_misread() {
+    let mut fed = taken_at_eight();
+    let columns = "(subscription_id, ends_at) INCLUDE (starts_at, statuses)";
+    run(&mut fed.sql, "ALTER TABLE calsync.busy DROP CONSTRAINT busy_pkey");
+    for index in [
+        "CREATE UNIQUE INDEX busy_pkey ON calsync.busy (subscription_id, ends_at DESC) INCLUDE (starts_at, statuses)",
+        &format!("CREATE UNIQUE INDEX busy_pkey ON calsync.busy {columns} WHERE ends_at < '2000-01-01'"),
+        &format!("CREATE INDEX busy_pkey ON calsync.busy {columns}"),
+    ] {
+        run(&mut fed.sql, index);
+        assert_eq!(sqlstate(&try_tomorrow(&mut fed.sql).expect_err(index)), "55000", "{index}");
+        run(&mut fed.sql, "DROP INDEX calsync.busy_pkey");
+    }
+
+    run(&mut fed.sql, &format!("CREATE UNIQUE INDEX busy_pkey ON calsync.busy {columns}"));
+
+    assert_eq!(tomorrow(&mut fed.sql), [EIGHT]);
+}
+
+#[test]
+fn a_partial_index_of_names_hides_no_calendar() {
+    let mut fed = taken_at_eight();
+    run(
+        &mut fed.sql,
+        "DROP INDEX calsync.subscription_calendar_idx; \
+         CREATE INDEX subscription_calendar_idx ON calsync.subscription (calendar) WHERE calendar <> 'room'",
+    );
+
+    assert_eq!(sqlstate(&try_tomorrow(&mut fed.sql).expect_err("an index of another shape")), "55000");
+}
+
+#[test]
 fn a_scan_that_is_cancelled_gives_everything_back() {
     let mut fed = taken_at_eight();
     // Half a million pieces of a minute each, which would take the scan a while.
