@@ -79,6 +79,7 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
         Problem::NeverDue => "due now",
+        Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",
         Problem::BrokenEvent if fed => "flagged, token dropped: feed the whole calendar",
         Problem::BrokenEvent => "flagged, token dropped: the next sync is full",

@@ -5,10 +5,12 @@ mod days;
 mod dice;
 mod fed;
 pub mod items;
+mod keys;
 pub mod model;
 mod world;
 
 pub use cluster::{Cluster, Connector, eventually};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
+pub use keys::ServiceAccountKey;
 pub use world::{ALICE, World, sqlstate};
