@@ -103,7 +103,7 @@ impl Engine {
 
     /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.under_way() == 0 && !self.tokens.has_unstored()
+        self.flights.is_empty() && self.under_way() == 0 && !self.tokens.is_about_to_store()
     }
 
     /// Rounds claimed and not ended.
@@ -268,7 +268,7 @@ impl Engine {
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let locked = (!self.locked.is_empty() || self.tokens.has_unstored()).then_some(LOCKED_RETRY);
+        let locked = (!self.locked.is_empty() || self.tokens.is_about_to_store()).then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }

@@ -105,7 +105,7 @@ fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
         let refusal = refusal(&mut world);
 
         assert!(refusal.starts_with("SC006"), "{refusal}");
-        assert!(refusal.contains(&format!("chmod 0600 '{}'", path.display())), "{refusal}");
+        assert!(refusal.contains("cd \"$PGDATA\" && chmod 0600 'calsync.key'"), "{refusal}");
     }
     restart(&mut world);
     world.wait_for_status("state", "needs_credential");
@@ -228,7 +228,7 @@ fn only_who_owns_the_tables_rotates_the_key() {
 
 #[test]
 fn a_dump_restored_without_the_key_says_what_to_do_and_the_file_heals_it() {
-    let mut world = synced();
+    let world = synced();
     let file = world.cluster.home().join("dump.sql").display().to_string();
     world.cluster.run("pg_dump", &["-f", &file, "postgres"]);
     let url = world.google.token_url();
