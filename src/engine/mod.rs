@@ -144,13 +144,17 @@ impl Engine {
         if room + reserve == 0 || !settings.enabled {
             return Ok(0);
         }
-        let budgets = &mut self.budgets;
+        let (budgets, tokens) = (&mut self.budgets, &self.tokens);
         // Of a credential whose rounds wait for its budget, or its token, no further calendar is begun.
         let held_back = self.held_back.iter().map(|(round, _)| round.credential());
         let waiting: Vec<Credential> = held_back.chain(self.tokens.awaited()).collect();
         let claimed = transactions.run(&mut || {
             let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
             claims::claim(room, reserve, lease(settings), spent, |credential| {
+                // It will fail for lack of a token, and cost no request.
+                if tokens.has_nothing_to_show(credential) {
+                    return Permit::Go;
+                }
                 match budgets.charge(credential, settings) {
                     Ok(()) => Permit::Go,
                     Err(Spent::Credential { .. }) => Permit::NotThisCredential,

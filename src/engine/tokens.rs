@@ -231,6 +231,15 @@ impl Tokens {
         of_all.map(|grantee| Some((grantee.owner.clone(), grantee.name.clone())))
     }
 
+    /// Whether no calendar of this credential could be asked for just now: there is no token, and none to be had.
+    pub fn has_nothing_to_show(&self, credential: &Credential) -> bool {
+        let Some(known) = credential.as_ref().and_then(|credential| self.known.get(credential)) else { return false };
+        let now = Instant::now();
+        let Access::Granted { tokens, .. } = &known.access else { return false };
+        let is_out = known.outage.as_ref().is_some_and(|outage| outage.until > now);
+        is_out && tokens.values().all(|token| token.use_until <= now)
+    }
+
     /// Keeps a token for all who will ask for it.
     pub fn keep(&mut self, grantee: &Grantee, grant: Grant) -> Pass {
         self.last_number += 1;

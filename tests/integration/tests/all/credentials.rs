@@ -362,7 +362,7 @@ fn an_outage_of_the_token_url_is_each_calendars_failure_and_no_storm() {
     assert!(asked < 9, "asked {asked} times, for 660 failures: the pauses double up to a minute");
     world.google.clear_faults();
     eventually("all come back", || {
-        world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
+        world.sync();
         world.count("SELECT count(*) FROM calsync.subscription WHERE state = 'active'") == 60
     });
 }
