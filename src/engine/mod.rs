@@ -40,7 +40,7 @@ use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
-/// So many rounds may wait for a budget or a lock for each that may fly.
+/// So many rounds may wait for a budget, a token or a lock for each that may fly.
 const WAITING_ROOM: usize = 4;
 /// Places beyond the ramp's width, within calsync.max_concurrency, for calendars that somebody waits for.
 const RESERVE: usize = 4;
