@@ -39,7 +39,8 @@ play: setup
 test: setup
 	@scripts/test.sh
 
-lint: setup
+lint:
+	@scripts/setup.sh lint
 	@scripts/lint.sh
 
 fmt:

@@ -18,7 +18,7 @@ sql "CREATE ROLE app LOGIN;"
 sql "CREATE DATABASE calendars OWNER app;"
 as_postgres_in_calendars
 sql "CREATE EXTENSION pg_calsync;"
-sql "GRANT calsync_operator TO app;"
+sql "GRANT calsync_operator, calsync_detail TO app;"
 as_app
 tell "Anna and Ben work in Vienna, Carol in New York. One call each; the worker fetches their events at once:"
 sql "SELECT calsync_subscribe(who || '@example.com') FROM unnest('{anna,ben,carol}'::text[]) AS who;"

@@ -9,6 +9,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PG_MAJOR=15
 PGRX_VERSION=0.18.1
 TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/pg_calsync/cargo-pgrx-$PGRX_VERSION
+DENY_VERSION=0.20.2
+DENY=${XDG_CACHE_HOME:-$HOME/.cache}/pg_calsync/cargo-deny-$DENY_VERSION
 
 if [ "$(id -u)" = 0 ]; then
     # The server's user must be able to reach it, and root's home is closed: hence not below the checkout.

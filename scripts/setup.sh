@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need on Debian 12, and nothing twice: Debian packages (with sudo where we are not
-# root), cargo-pgrx into the user's cache, a private copy of Postgres and a Python environment below $STAGE.
+# root), cargo-pgrx into the user's cache, a private copy of Postgres and a Python environment below $STAGE. With the
+# argument `lint` cargo-deny too, into the user's cache.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
@@ -44,6 +45,12 @@ install_cargo_pgrx() {
     cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked --root "$TOOLS" --quiet
 }
 
+install_cargo_deny() {
+    [ -x "$DENY/bin/cargo-deny" ] && return 0
+    say "building cargo-deny $DENY_VERSION (three to four minutes, once)"
+    cargo install cargo-deny --version "=$DENY_VERSION" --locked --root "$DENY" --quiet
+}
+
 # A copy of the server that finds its libraries and extensions beside itself: Postgres is relocatable as long as the
 # relative places of bin, lib and share stay the same.
 stage_postgres() {
@@ -58,10 +65,11 @@ stage_postgres() {
     echo "$bin" >"$STAGED_PG/version"
 }
 
-# Google's own Python client, the recurrence oracles, and what the example needs, pinned.
+# Google's own Python client, the recurrence oracles, what the example needs and what lints our SQL, pinned.
 stage_python() {
     local requirements wanted
-    requirements=$(cd "$ROOT" && ls crates/*/tests/requirements.txt crates/*/tests/*/requirements.txt examples/requirements.txt)
+    requirements=$(cd "$ROOT" && ls crates/*/tests/requirements.txt crates/*/tests/*/requirements.txt examples/requirements.txt \
+        scripts/requirements.txt)
     wanted=$(cd "$ROOT" && cat $requirements | cksum)
     [ "$(cat "$STAGE/python/wanted" 2>/dev/null)" = "$wanted" ] && return 0
     say "installing Python packages for the tests: Google's client, python-dateutil (half a minute)"
@@ -77,3 +85,4 @@ mkdir -p "$STAGE"
 install_cargo_pgrx
 stage_postgres
 stage_python
+[ "${1:-}" != lint ] || install_cargo_deny

@@ -1,5 +1,30 @@
 -- The SQL API. The bodies are in src/api, one file a topic. Each checks by itself whose calendar it is asked about.
 
+-- ------------------------------------------------------------------------------------------------ whose calendars
+
+CREATE FUNCTION calsync.owns(owner name)
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT COST 10 AS 'MODULE_PATHNAME', 'calsync_owns_wrapper';
+COMMENT ON FUNCTION calsync.owns IS
+    'Whether the current role is a member of this role, which owns a calendar; superusers are of all, and of those that '
+    'there are none of';
+
+CREATE FUNCTION calsync.shared()
+RETURNS bigint[] LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_shared_wrapper';
+COMMENT ON FUNCTION calsync.shared IS
+    'The subscription_id of every calendar that is shared with the current role, or with a role that it is a member of';
+
+CREATE FUNCTION calsync_share(calendar text, role text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_share_wrapper';
+COMMENT ON FUNCTION calsync_share IS
+    'Lets another role and its members ask about a calendar: when it is busy, and, where they are calsync_detail, what '
+    'its events are. Saying the same twice is harmless';
+
+CREATE FUNCTION calsync_unshare(calendar text, role text)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_unshare_wrapper';
+COMMENT ON FUNCTION calsync_unshare IS
+    'Takes that back. A member of the role that a calendar is shared with may do so, too, for all calendars of that name. '
+    'False where nothing was shared';
+
 -- ---------------------------------------------------------------------------------------------- subscriptions
 
 CREATE FUNCTION calsync_subscribe(calendar text, provider text DEFAULT 'google', credential text DEFAULT NULL,
@@ -25,7 +50,7 @@ COMMENT ON FUNCTION calsync_resume IS 'Syncs a paused calendar again, at once';
 CREATE FUNCTION calsync_sync(calendar text DEFAULT NULL)
 RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_sync_wrapper';
 COMMENT ON FUNCTION calsync_sync IS
-    'Makes one calendar, or all that the role may see, due now; the worker is woken at commit. Returns how many';
+    'Makes one calendar, or all that the role owns, due now; the worker is woken at commit. Returns how many';
 
 CREATE FUNCTION calsync_resync(calendar text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_resync_wrapper';

@@ -4,7 +4,7 @@ CREATE FUNCTION calsync_check(calendars text[] DEFAULT NULL)
 RETURNS TABLE (calendar text, problem text, event_id text, detail text)
 LANGUAGE c STABLE ROWS 10 COST 100000 AS 'MODULE_PATHNAME', 'calsync_check_wrapper';
 COMMENT ON FUNCTION calsync_check IS
-    'What is stored and does not hold together, in these calendars or in all that the role may see: nothing, if all is '
+    'What is stored and does not hold together, in these calendars or in all that the role owns: nothing, if all is '
     'well. Derives what is derived anew and compares; changes nothing. calendar is null for rows of no subscription, '
     'which only the owner of the tables is shown';
 
@@ -46,17 +46,17 @@ COMMENT ON FUNCTION calsync_changes IS
     'The change feed of calendars whose option changes is true: what happened to which event after the change since, in '
     'order. since belongs to one calendar, so with it exactly one must be named; 0: all that is kept, of these or of all';
 
--- Each view shows the calendars of the roles that the reader is a member of, as calsync.status does.
 CREATE VIEW calsync.visible_subscription WITH (security_barrier) AS
+SELECT s.subscription_id FROM calsync.subscription AS s
+WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[]);
+COMMENT ON VIEW calsync.visible_subscription IS 'Internal: the calendars that row security shows events of';
+
+-- Each view shows the calendars of the roles that the reader is a member of; of shared ones nothing.
+CREATE VIEW calsync.owned_subscription WITH (security_barrier) AS
 SELECT s.subscription_id, s.calendar, s.owner, s.provider, s.credential, s.lease, s.leased_until
 FROM calsync.subscription AS s
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-              WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
-                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))
-   OR (NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) s.owner)
-       AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-                   WHERE r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolsuper));
-COMMENT ON VIEW calsync.visible_subscription IS 'Internal: the subscriptions that the other views may speak of';
+WHERE calsync.owns(s.owner);
+COMMENT ON VIEW calsync.owned_subscription IS 'Internal: the calendars that the other views speak of';
 
 CREATE VIEW calsync.progress WITH (security_barrier) AS
 SELECT s.calendar,
@@ -70,7 +70,7 @@ SELECT s.calendar,
        r.started_at,
        s.leased_until
 FROM calsync.staged_round AS r
-JOIN calsync.visible_subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
+JOIN calsync.owned_subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
 WHERE r.round OPERATOR(pg_catalog.=) 0 OR r.round OPERATOR(pg_catalog.=) s.lease
 ORDER BY r.started_at;
 COMMENT ON VIEW calsync.progress IS
@@ -96,7 +96,7 @@ SELECT s.provider,
        pg_catalog.avg(r.finished_at OPERATOR(pg_catalog.-) r.started_at)
             FILTER (WHERE r.outcome OPERATOR(pg_catalog.=) 'committed') AS average_duration,
        pg_catalog.min(r.started_at) AS since
-FROM calsync.visible_subscription AS s
+FROM calsync.owned_subscription AS s
 LEFT JOIN calsync.sync_run AS r ON r.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
 GROUP BY s.provider, s.owner, s.credential
 ORDER BY s.provider, s.owner, s.credential;

@@ -1,4 +1,5 @@
--- What a person looks at first. Each view shows the calendars of the roles that the reader is a member of.
+-- What a person looks at first: the calendars of the roles that the reader is a member of, and those that are shared
+-- with one, asked for once a statement.
 
 CREATE VIEW calsync.status WITH (security_barrier) AS
 SELECT s.calendar,
@@ -8,10 +9,10 @@ SELECT s.calendar,
        s.provider,
        s.owner,
        s.time_zone,
-       (SELECT count(*) FROM calsync.event AS e
+       (SELECT pg_catalog.count(*) FROM calsync.event AS e
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
           AND e.kind OPERATOR(pg_catalog.<>) 'tombstone') AS events,
-       (SELECT count(*) FROM calsync.event AS e
+       (SELECT pg_catalog.count(*) FROM calsync.event AS e
         WHERE e.subscription_id OPERATOR(pg_catalog.=) s.subscription_id AND e.problem IS NOT NULL) AS flagged,
        s.covered,
        s.synced_at,
@@ -19,18 +20,27 @@ SELECT s.calendar,
        CASE WHEN s.next_sync_at IS NOT NULL THEN greatest(s.next_sync_at, c.retry_at) END AS next_sync_at,
        s.failures,
        coalesce(s.last_error, c.last_error) AS last_error,
-       s.sync_token
+       -- What a delta is asked with is nothing that a guest needs.
+       CASE WHEN calsync.owns(s.owner) THEN s.sync_token END AS sync_token,
+       s.subscription_id
 FROM calsync.subscription AS s
      LEFT JOIN calsync.credential AS c
             ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-              WHERE r.rolname OPERATOR(pg_catalog.=) s.owner
-                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))
-   -- What belonged to a role that was dropped is left to superusers.
-   OR (NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) s.owner)
-       AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-                   WHERE r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolsuper))
+WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[])
 ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
-    'One row a calendar: how it stands, since when, what went wrong. events: without deleted occurrences; flagged: '
+    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync.event. events: without deleted occurrences; flagged: '
     'events that could not be understood';
+
+CREATE VIEW calsync.shares WITH (security_barrier) AS
+SELECT s.calendar, s.owner, h.role, h.created_at
+FROM calsync.share AS h
+JOIN calsync.subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) h.subscription_id
+WHERE calsync.owns(s.owner)
+   OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+              WHERE r.rolname OPERATOR(pg_catalog.=) h.role
+                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))
+ORDER BY s.calendar, s.owner, h.role;
+COMMENT ON VIEW calsync.shares IS
+    'Who besides the owner may ask about a calendar: of the reader''s own calendars all, of others what concerns the '
+    'reader. Made by calsync_share()';

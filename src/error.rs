@@ -6,6 +6,7 @@
 use std::ffi::{c_int, c_void};
 
 use calsync_core::delta::InvalidDelta;
+use calsync_core::destination::Refused;
 use calsync_core::invalid::Invalid;
 use calsync_core::open_hours::Refusal;
 use calsync_core::options::InvalidOption;
@@ -32,6 +33,8 @@ pub enum Error {
     InvalidDelta(#[from] InvalidDelta),
     #[error("{message}")]
     Credential { message: String, detail: String, hint: String },
+    #[error("refused URL")]
+    RefusedUrl(#[from] Refused),
     #[error("{0}")]
     InvalidOption(#[from] InvalidOption),
     #[error("{message}")]
@@ -115,6 +118,16 @@ impl Error {
         Error::Argument { code, message: message.into(), detail: String::new(), hint: hint.into() }
     }
 
+    /// What only the owner may do, asked for by a role that the calendar is shared with.
+    pub fn not_the_owner(calendar: &str, owner: &str) -> Self {
+        Error::Argument {
+            code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            message: format!("calendar \"{calendar}\" belongs to role \"{owner}\""),
+            detail: "It is shared with this role, which may ask about it.".into(),
+            hint: format!("Have a member of role \"{owner}\" do it, or subscribe a calendar of your own."),
+        }
+    }
+
     /// More than we are willing to compute or to keep in memory.
     pub fn too_much(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::argument(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, hint)
@@ -174,8 +187,11 @@ impl Error {
             ),
             Error::AmbiguousCalendar { owners, .. } => Parts {
                 sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS),
-                detail: format!("Roles that this role is a member of have each one: {}.", owners.join(", ")),
-                hint: "SET ROLE to the one that is meant, or give the calendars different names.".into(),
+                detail: format!("Each of these roles has one that this role may see: {}.", owners.join(", ")),
+                hint:
+                    "SET ROLE to the one that is meant, give the calendars different names, or refuse what is shared: \
+                       SELECT calsync_unshare(calendar, role)."
+                        .into(),
             },
             Error::NotCovered { why, calendar, .. } => {
                 let (detail, hint) = why.detail_and_hint(calendar);
@@ -196,6 +212,9 @@ impl Error {
                 invalid.hint().to_owned(),
             ),
             Error::Credential { detail, hint, .. } => ours(b"SC006", detail.clone(), hint.clone()),
+            Error::RefusedUrl(refused) => {
+                ours(b"SC008", format!("The URL is refused: {refused}."), refused.hint().into())
+            }
             Error::InvalidOption(invalid) => Parts {
                 sqlstate: Sqlstate::Postgres(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE),
                 detail: String::new(),
@@ -209,6 +228,25 @@ impl Error {
                 detail: String::new(),
                 hint: "This is a bug in pg_calsync: please report it with the server log.".into(),
             },
+        }
+    }
+
+    /// For a setting's check hook, which must not raise: why the value is refused, in Postgres' own message.
+    pub fn refuse_setting(&self) {
+        let Parts { sqlstate, detail, hint } = self.parts();
+        let code = match sqlstate {
+            Sqlstate::Postgres(code) => code as c_int,
+            Sqlstate::Ours(code) => packed(code),
+        };
+        let copied = |text: &str| std::ffi::CString::new(text).ok();
+        // SAFETY: check hooks run on the backend's only Postgres thread; the texts are copied into memory that lives as
+        // long as the statement, or the reading of the file, whose message they become.
+        unsafe {
+            pg_sys::GUC_check_errcode(code);
+            pg_sys::GUC_check_errdetail_string =
+                copied(&detail).map_or(std::ptr::null_mut(), |text| pg_sys::pstrdup(text.as_ptr()));
+            pg_sys::GUC_check_errhint_string =
+                copied(&hint).map_or(std::ptr::null_mut(), |text| pg_sys::pstrdup(text.as_ptr()));
         }
     }
 
@@ -407,6 +445,11 @@ impl<T> Report<T> for Result<T, Error> {
     }
 }
 
+/// MAKE_SQLSTATE of elog.h: six bits a character.
+pub fn packed(code: &[u8; 5]) -> c_int {
+    code.iter().rev().fold(0, |packed, byte| packed << 6 | c_int::from((byte - b'0') & 0x3f))
+}
+
 /// pgrx knows only Postgres' own SQLSTATEs, but an error context callback runs while the error is being built and may
 /// set another one, as SQL functions do for the cursor position. It is pushed here and runs once: raising the error
 /// resets the callback stack to what it was at the surrounding PG_TRY.
@@ -418,7 +461,6 @@ fn give_next_error_the_sqlstate(code: &[u8; 5]) {
         // SAFETY: called by errfinish() only, while the error under construction is on top of its stack.
         unsafe { errcode(packed as usize as c_int) };
     }
-    let packed = crate::redact::packed(code) as usize;
     static mut CALLBACK: pg_sys::ErrorContextCallback =
         pg_sys::ErrorContextCallback { previous: std::ptr::null_mut(), callback: None, arg: std::ptr::null_mut() };
     // SAFETY: API functions run on the backend's only Postgres thread; the static outlives the raise that follows.
@@ -426,7 +468,7 @@ fn give_next_error_the_sqlstate(code: &[u8; 5]) {
         CALLBACK = pg_sys::ErrorContextCallback {
             previous: pg_sys::error_context_stack,
             callback: Some(set),
-            arg: packed as *mut c_void,
+            arg: packed(code) as usize as *mut c_void,
         };
         pg_sys::error_context_stack = &raw mut CALLBACK;
     }

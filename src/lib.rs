@@ -32,7 +32,8 @@ extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/functions.sql", name = "functions", requires = ["schema"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["functions"]);
 extension_sql_file!("../sql/operations.sql", name = "operations", requires = ["views"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["operations"], finalize);
+extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["operations"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["roles"], finalize);
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -14,7 +14,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::{PgLogLevel, pg_sys};
 
-use crate::error::Error;
+use crate::error::{Error, packed};
 
 const FUNCTION: &[u8] = b"calsync_add_credential";
 /// What `pg_stat_activity` shows instead of the statement.
@@ -106,11 +106,6 @@ fn is_ours(sqlstate: c_int) -> bool {
     let ours = [packed(b"22004"), packed(b"22023")];
     // The class is in the lower twelve bits.
     sqlstate & 0xfff == packed(b"SC000") & 0xfff || ours.contains(&sqlstate)
-}
-
-/// MAKE_SQLSTATE of elog.h: six bits a character.
-pub fn packed(code: &[u8; 5]) -> c_int {
-    code.iter().rev().fold(0, |packed, byte| packed << 6 | c_int::from((byte - b'0') & 0x3f))
 }
 
 /// The detail of an error about a literal quotes it, and so does the message of one about its syntax; the detail of a

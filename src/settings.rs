@@ -3,11 +3,15 @@
 //! What widens trust (where requests go, what may be reached) takes a superuser or the configuration file. Helper
 //! threads must not read settings: [`Settings::snapshot`] copies what a round of work needs.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use calsync_core::destination::Origin;
 use calsync_core::schedule::Polling;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_guard, pg_sys};
+
+use crate::error::Error;
 
 /// What a question about a window that the cache does not hold gets for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -22,7 +26,7 @@ pub enum OnUncovered {
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
-static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(DEFAULT_WORKER_ROLE));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 static MAX_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1200);
 static PUSH_POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(6 * 3600);
@@ -46,6 +50,9 @@ static WEBHOOK_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"calsync.key"));
 static ALLOW_PRIVATE_NETWORK: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// The role that CREATE EXTENSION makes for it.
+pub const DEFAULT_WORKER_ROLE: &CStr = c"calsync_worker";
+
 const DAY: i32 = 86_400;
 /// The most that `calsync.horizon` and `calsync.retention` can be set to.
 pub const LONGEST_REACH_IN_DAYS: u64 = 20 * 365;
@@ -58,7 +65,7 @@ pub fn define() {
     define_answers();
     // A misspelt setting is told, not silently kept.
     // SAFETY: a plain call with a constant string, at library load.
-    unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"calsync".as_ptr()) };
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"calsync".as_ptr()) };
 }
 
 fn define_worker() {
@@ -83,7 +90,7 @@ fn define_worker() {
     GucRegistry::define_string_guc(
         c"calsync.worker_role",
         c"Role as which the worker connects.",
-        c"Empty: the superuser that initdb made. Takes effect when the worker next starts.",
+        c"A member of calsync_worker, with LOGIN. Takes effect when the worker next starts.",
         &WORKER_ROLE,
         Sighup,
         GucFlags::SUPERUSER_ONLY,
@@ -173,6 +180,25 @@ fn define_network() {
             c"Where Google's access tokens come from. Secrets are sent there.",
             &GOOGLE_TOKEN_URL,
         ),
+    ] {
+        DEFINING.store(true, Ordering::Relaxed);
+        // SAFETY: the hook cannot unwind into Postgres.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(
+                name,
+                text,
+                c"https only, but for loopback with calsync.allow_private_network.",
+                setting,
+                Sighup,
+                GucFlags::SUPERUSER_ONLY,
+                Some(check_url),
+                None,
+                None,
+            );
+        }
+        DEFINING.store(false, Ordering::Relaxed);
+    }
+    for (name, text, setting) in [
         (
             c"calsync.webhook_url",
             c"Where providers send push notifications. Empty: no push. Not used in this version.",
@@ -188,12 +214,29 @@ fn define_network() {
     }
     GucRegistry::define_bool_guc(
         c"calsync.allow_private_network",
-        c"Whether providers on this machine may be reached, without TLS on loopback.",
-        c"For tests.",
+        c"Whether providers on this machine and in private networks may be reached, without TLS on loopback.",
+        c"For tests. Metadata services and the like are never reached.",
         &ALLOW_PRIVATE_NETWORK,
         Suset,
         GucFlags::SUPERUSER_ONLY,
     );
+}
+
+/// While the URLs are announced Postgres shows the hook what the configuration file already holds. Refused then, a slip of
+/// the pen would not stop the server but send it to the default, the real Google: it is taken, and no sync succeeds.
+static DEFINING: AtomicBool = AtomicBool::new(false);
+
+/// A URL that could never be asked is refused where it is set (SC008), not a round later.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_url(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres passes the place of the new value, a string or null.
+    let url = unsafe { (!(*new_value).is_null()).then(|| CStr::from_ptr(*new_value)) };
+    let checked = Origin::read(&url.unwrap_or_default().to_string_lossy());
+    DEFINING.load(Ordering::Relaxed) || checked.map_err(|refused| Error::from(refused).refuse_setting()).is_ok()
 }
 
 fn define_answers() {
@@ -309,9 +352,9 @@ pub fn key_file() -> String {
     text(&KEY_FILE)
 }
 
-/// None: the bootstrap superuser.
-pub fn worker_role() -> Option<CString> {
-    WORKER_ROLE.get().filter(|role| !role.is_empty())
+/// As whom the worker connects.
+pub fn worker_role() -> CString {
+    WORKER_ROLE.get().filter(|role| !role.is_empty()).unwrap_or_else(|| DEFAULT_WORKER_ROLE.to_owned())
 }
 
 /// Whether a worker may run in this database.

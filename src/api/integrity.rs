@@ -78,14 +78,18 @@ fn orphans(role: pg_sys::Oid, of_all: bool) -> Result<Vec<integrity::Orphans>, E
     if of_all && may_do_everything(role)? { integrity::orphans() } else { Ok(Vec::new()) }
 }
 
-/// These calendars, or all that the role may see; in the order in which everybody locks them.
+/// These calendars, or all that the role owns; in the order in which everybody locks them.
 fn meant(role: pg_sys::Oid, calendars: Option<Vec<Option<String>>>) -> Result<Vec<(i64, String)>, Error> {
     let mut meant: Vec<(i64, String)> = match calendars {
-        None => availability::all(role)?.into_iter().map(|one| (one.id, one.calendar)).collect(),
+        None => {
+            let all = availability::all(role)?.into_iter();
+            all.filter(|one| one.owned).map(|one| (one.id, one.calendar)).collect()
+        }
         Some(calendars) => availability::find(role, &names(calendars)?)?
             .into_iter()
             .map(|(calendar, one)| match one {
-                Some(one) => Ok((one.id, calendar)),
+                Some(one) if one.owned => Ok((one.id, calendar)),
+                Some(one) => Err(Error::not_the_owner(&calendar, &one.owner)),
                 None => Err(Error::UnknownCalendar { calendar }),
             })
             .collect::<Result<_, _>>()?,

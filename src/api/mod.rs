@@ -17,6 +17,7 @@ mod open_hours;
 mod operations;
 mod rows;
 mod run;
+mod share;
 mod slots;
 mod subscription;
 

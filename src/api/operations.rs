@@ -131,6 +131,11 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
             "refused by the provider",
             "Replace the credential that calsync.status names in last_error.",
         ),
+        (
+            calendars.refused_url,
+            "not asked: their URL is refused (SC008)",
+            "See last_error in calsync.status; mend calsync.google_api_url or calsync.google_token_url, and reload.",
+        ),
         (calendars.in_state("backoff"), "failing, tried again at next_sync_at", "See last_error in calsync.status."),
         (calendars.flagged, "not understood (events)", "See calsync.event.problem; they block their time."),
     ] {

@@ -13,36 +13,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use calsync_core::providers::{Answer, Method, Request};
+use calsync_core::providers::{Answer, Request};
 
+use super::client::{Client, Manners};
 use crate::settings::Settings;
 
 /// An answer, and which request it belongs to.
 pub struct Exchange {
     pub ticket: u64,
     pub answer: Answer,
-}
-
-/// What a thread needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Manners {
-    connect_timeout: Duration,
-    request_timeout: Duration,
-    max_response_size: u64,
-    allow_private_network: bool,
-}
-
-impl From<&Settings> for Manners {
-    fn from(settings: &Settings) -> Self {
-        Manners {
-            connect_timeout: settings.connect_timeout,
-            request_timeout: settings.request_timeout,
-            max_response_size: settings.max_response_size,
-            allow_private_network: settings.allow_private_network,
-        }
-    }
 }
 
 /// What the main thread and the others share.
@@ -57,7 +37,7 @@ struct Work {
     waiting: VecDeque<(u64, Request)>,
     idle_threads: usize,
     manners: Manners,
-    agent: ureq::Agent,
+    client: Client,
     closed: bool,
 }
 
@@ -72,8 +52,8 @@ impl HttpThreads {
         bell.set_nonblocking(true)?;
         button.set_nonblocking(true)?;
         let manners = Manners::from(settings);
-        let agent = agent(&manners);
-        let work = Work { waiting: VecDeque::new(), idle_threads: 0, manners, agent, closed: false };
+        let client = Client::new(&manners);
+        let work = Work { waiting: VecDeque::new(), idle_threads: 0, manners, client, closed: false };
         let shared = Shared {
             work: Mutex::new(work),
             work_came: Condvar::new(),
@@ -87,7 +67,7 @@ impl HttpThreads {
         let manners = Manners::from(settings);
         let mut work = lock(&self.shared.work);
         if work.manners != manners {
-            work.agent = agent(&manners);
+            work.client = Client::new(&manners);
             work.manners = manners;
         }
     }
@@ -148,9 +128,9 @@ fn serve(shared: &Shared) {
             work = shared.work_came.wait(work).unwrap_or_else(PoisonError::into_inner);
             work.idle_threads -= 1;
         };
-        let (agent, manners) = (work.agent.clone(), work.manners.clone());
+        let client = work.client.clone();
         drop(work);
-        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| ask(&agent, &manners, &request)))
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| client.ask(&request)))
             .unwrap_or_else(|_| Answer::None { reason: "the HTTP client failed".to_owned() });
         deliver(shared, Exchange { ticket, answer });
     }
@@ -160,95 +140,6 @@ fn deliver(shared: &Shared, exchange: Exchange) {
     lock(&shared.answers).push(exchange);
     // A full socket already rings.
     let _ = lock(&shared.doorbell).write(&[1]);
-}
-
-fn agent(manners: &Manners) -> ureq::Agent {
-    let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        // A redirect would carry the request to a host that nobody allowed.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(manners.connect_timeout))
-        .timeout_global(Some(manners.request_timeout))
-        .user_agent(concat!("pg_calsync/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls)
-        .build()
-        .new_agent()
-}
-
-fn ask(agent: &ureq::Agent, manners: &Manners, request: &Request) -> Answer {
-    if let Err(reason) = allowed(&request.url, manners.allow_private_network) {
-        return Answer::None { reason };
-    }
-    let mut call = ureq::http::Request::builder().uri(&request.url);
-    for (name, value) in &request.headers {
-        call = call.header(*name, value);
-    }
-    let answered = match &request.method {
-        Method::Get => call.method("GET").body(()).map(|call| agent.run(call)),
-        Method::Post(body) => call.method("POST").body(body.as_str()).map(|call| agent.run(call)),
-    };
-    match answered {
-        Ok(Ok(response)) => read(response, manners.max_response_size),
-        Ok(Err(error)) => Answer::None { reason: explained(&error) },
-        Err(_) => Answer::None { reason: "the request cannot be written as HTTP".to_owned() },
-    }
-}
-
-fn read(mut response: ureq::http::Response<ureq::Body>, max_response_size: u64) -> Answer {
-    let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| calsync_core::providers::read_retry_after(value, chrono::Utc::now()));
-    let mut body = Vec::new();
-    // ureq counts the bytes on the wire; a small answer may still unpack into a large one.
-    match response.body_mut().as_reader().take(max_response_size + 1).read_to_end(&mut body) {
-        Ok(_) if body.len() as u64 > max_response_size => Answer::None {
-            reason: format!("the answer is larger than calsync.max_response_size ({} kB)", max_response_size / 1024),
-        },
-        Ok(_) => Answer::Http { status, retry_after, body },
-        Err(error) => Answer::None { reason: format!("the answer broke off: {error}") },
-    }
-}
-
-/// TLS always, but to this very machine where the settings allow it.
-fn allowed(url: &str, allow_private_network: bool) -> Result<(), String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return match url.starts_with("https://") {
-            true => Ok(()),
-            false => Err("refused URL (SC008): it is not https".to_owned()),
-        };
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _port)| host);
-    let is_loopback = host == "localhost"
-        || host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
-    if is_loopback && allow_private_network {
-        return Ok(());
-    }
-    Err("refused URL (SC008): without TLS only loopback may be asked, and only with calsync.allow_private_network = on"
-        .to_owned())
-}
-
-/// What went wrong, without the URL: its query holds tokens.
-fn explained(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(which) => format!("the provider did not answer in time ({which})"),
-        ureq::Error::HostNotFound => "the provider's host was not found".to_owned(),
-        ureq::Error::ConnectionFailed => "the provider's host could not be reached".to_owned(),
-        ureq::Error::Io(error) => format!("the provider could not be reached: {error}"),
-        ureq::Error::Tls(what) => format!("TLS failed: {what}"),
-        ureq::Error::Rustls(error) => format!("TLS failed: {error}"),
-        ureq::Error::Protocol(error) => format!("the answer is not HTTP: {error}"),
-        _ => "the request failed".to_owned(),
-    }
 }
 
 /// A thread that panicked while holding the lock left nothing half done.

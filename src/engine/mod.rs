@@ -14,6 +14,7 @@
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
+mod client;
 mod flight;
 pub mod http;
 mod round;

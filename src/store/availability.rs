@@ -1,15 +1,16 @@
 //! The read path: which calendars are meant, may they be asked, what of their time is taken.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::ops::ControlFlow;
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
 use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::pg_sys;
 
-use super::owner::may_see;
-use super::scan::{Column, Pieces, Row, Subscriptions};
+use super::owner::may_use;
+use super::scan::{Column, Pieces, Row, Shares, Subscriptions};
 use super::time::Micros;
 use crate::error::Error;
 
@@ -22,6 +23,8 @@ pub struct Answerer {
     pub id: i64,
     pub calendar: String,
     pub owner: String,
+    /// The role is a member of the owner; false: the calendar is only shared with it.
+    pub owned: bool,
     /// None: nothing is covered.
     pub covered: Option<MicroWindow>,
     pub synced_at: Option<Micros>,
@@ -44,13 +47,28 @@ impl State {
     }
 }
 
-fn read_answerer(row: &Row) -> Result<Answerer, Error> {
+fn absent(what: &str) -> Error {
+    Error::Internal(format!("a subscription has no {what}"))
+}
+
+fn read_id(row: &Row) -> Result<i64, Error> {
+    row.get(Column::SubscriptionId).ok_or_else(|| absent("subscription_id"))
+}
+
+fn read_owner<'a>(row: &Row<'a>) -> Result<&'a CStr, Error> {
+    row.get(Column::Owner).ok_or_else(|| absent("owner"))
+}
+
+/// None: the role may not ask about it.
+fn read_answerer(row: &Row, sight: &mut Sight) -> Result<Option<Answerer>, Error> {
+    let (id, owner) = (read_id(row)?, read_owner(row)?);
+    let Some(as_what) = sight.of_calendar(id, owner)? else { return Ok(None) };
     let moment = |column| row.get::<i64>(column);
-    let absent = |what: &str| Error::Internal(format!("a subscription has no {what}"));
-    Ok(Answerer {
-        id: row.get(Column::SubscriptionId).ok_or_else(|| absent("subscription_id"))?,
+    Ok(Some(Answerer {
+        id,
         calendar: row.get(Column::Calendar).ok_or_else(|| absent("calendar"))?,
-        owner: row.get::<&CStr>(Column::Owner).ok_or_else(|| absent("owner"))?.to_string_lossy().into_owned(),
+        owner: owner.to_string_lossy().into_owned(),
+        owned: as_what == As::Owner,
         covered: row.get(Column::Covered).and_then(bounds),
         synced_at: moment(Column::SyncedAt),
         state: State(row.get(Column::State).ok_or_else(|| absent("state"))?),
@@ -58,7 +76,7 @@ fn read_answerer(row: &Row) -> Result<Answerer, Error> {
         fed_by_application: row.get::<&str>(Column::Provider) == Some("none"),
         max_staleness: row.get(Column::MaxStaleness).map(seconds),
         last_error: row.get(Column::LastError),
-    })
+    }))
 }
 
 /// None: empty, or without an end.
@@ -74,22 +92,53 @@ fn seconds(interval: pgrx::datum::Interval) -> f64 {
     days * 86_400.0 + interval.micros() as f64 / 1e6
 }
 
-/// Whose calendars a role may see. Calendars of one owner follow each other, and are asked about once.
+/// As what a role may ask about a calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// As a member of the owner.
+    Owner,
+    /// It is shared with the role, or with one that it is a member of.
+    Guest,
+}
+
+/// Which calendars a role may see. Calendars of one owner follow each other, and their owner is asked about once; who
+/// else may see a calendar is looked up only where the owner is somebody else's.
 struct Sight {
     role: pg_sys::Oid,
-    last: Option<(String, bool)>,
+    last: Option<(CString, bool)>,
+    shares: Option<Shares>,
 }
 
 impl Sight {
     fn of(role: pg_sys::Oid) -> Self {
-        Sight { role, last: None }
+        Sight { role, last: None, shares: None }
     }
 
-    fn includes(&mut self, owner: &str) -> bool {
+    fn of_calendar(&mut self, id: i64, owner: &CStr) -> Result<Option<As>, Error> {
+        if self.is_member_of(owner) {
+            return Ok(Some(As::Owner));
+        }
+        let shares = match &mut self.shares {
+            Some(shares) => shares,
+            None => self.shares.insert(Shares::by_subscription()?),
+        };
+        let role = self.role;
+        let mut seen = None;
+        shares.of(id).each(|_, with| {
+            if may_use(role, with) {
+                seen = Some(As::Guest);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(seen)
+    }
+
+    fn is_member_of(&mut self, owner: &CStr) -> bool {
         match &self.last {
-            Some((last, verdict)) if last == owner => *verdict,
+            Some((last, verdict)) if last.as_c_str() == owner => *verdict,
             _ => {
-                let verdict = may_see(self.role, owner);
+                let verdict = may_use(self.role, owner);
                 self.last = Some((owner.to_owned(), verdict));
                 verdict
             }
@@ -121,10 +170,7 @@ pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         let mut meant = Vec::new();
         subscriptions.each(name, |row| {
-            let answerer = read_answerer(row)?;
-            if sight.includes(&answerer.owner) {
-                meant.push(answerer);
-            }
+            meant.extend(read_answerer(row, &mut sight)?);
             Ok(())
         })?;
         // By the index they come in the order of their rows in the table.
@@ -139,11 +185,33 @@ pub fn all(role: pg_sys::Oid) -> Result<Vec<Answerer>, Error> {
     let mut sight = Sight::of(role);
     let mut found = Vec::new();
     Subscriptions::all()?.each("", |row| {
-        let answerer = read_answerer(row)?;
-        if sight.includes(&answerer.owner) {
-            found.push(answerer);
+        found.extend(read_answerer(row, &mut sight)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The subscription_id of each calendar that `role` owns.
+pub fn owned(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
+    let mut sight = Sight::of(role);
+    let mut found = Vec::new();
+    Subscriptions::all()?.each("", |row| {
+        if sight.is_member_of(read_owner(row)?) {
+            found.push(read_id(row)?);
         }
         Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The subscription_id of each calendar that is shared with `role`, in order.
+pub fn shared(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
+    let mut found = Vec::new();
+    Shares::all()?.each(|id, with| {
+        if found.last() != Some(&id) && may_use(role, with) {
+            found.push(id);
+        }
+        ControlFlow::Continue(())
     })?;
     Ok(found)
 }

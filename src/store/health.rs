@@ -18,6 +18,8 @@ pub struct Calendars {
     /// Synced once, and refused answers now (SC003).
     pub stale: i64,
     pub never_synced: i64,
+    /// Not asked, because their URL is refused (SC008).
+    pub refused_url: i64,
     /// Events that could not be understood.
     pub flagged: i64,
 }
@@ -50,6 +52,7 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
                      count(*) FILTER (WHERE gone_at IS NOT NULL OR synced_at < now() - coalesce(max_staleness, \
                          CASE WHEN provider <> 'none' THEN make_interval(secs => $2) END)), \
                      count(*) FILTER (WHERE synced_at IS NULL), \
+                     count(*) FILTER (WHERE failing_as = 'refused_url'), \
                      (SELECT count(*) FROM calsync.event AS e \
                       WHERE e.subscription_id = ANY ($1) AND e.problem IS NOT NULL) \
                  FROM (SELECT s.*, s.next_sync_at <= now() AND s.provider <> 'none' AND s.state <> 'paused' AS is_due \
@@ -65,7 +68,8 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
             oldest_synced_at: table.get(3)?,
             stale: table.get(4)?.unwrap_or_default(),
             never_synced: table.get(5)?.unwrap_or_default(),
-            flagged: table.get(6)?.unwrap_or_default(),
+            refused_url: table.get(6)?.unwrap_or_default(),
+            flagged: table.get(7)?.unwrap_or_default(),
         })
     })
 }

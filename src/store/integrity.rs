@@ -36,6 +36,10 @@ pub enum Problem {
     MissingCredential,
     /// The calendar's zone is none that is known: nothing can be expanded.
     UnknownTimeZone,
+    /// The owner, kept by name, is no role: only superusers see the calendar.
+    UnknownOwner,
+    /// Shared with a role that there is none of.
+    UnknownGuest,
 }
 
 impl Problem {
@@ -52,6 +56,8 @@ impl Problem {
             Self::NeverDue => "never_due",
             Self::MissingCredential => "missing_credential",
             Self::UnknownTimeZone => "unknown_time_zone",
+            Self::UnknownOwner => "unknown_owner",
+            Self::UnknownGuest => "unknown_guest",
         }
     }
 }
@@ -140,7 +146,19 @@ fn by_query(id: i64) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-const QUERIES: [(Problem, &str); 11] = [
+const QUERIES: [(Problem, &str); 13] = [
+    (
+        Problem::UnknownOwner,
+        "SELECT NULL::text, 'role \"' || s.owner || '\" does not exist: it was dropped or renamed' \
+         FROM calsync.subscription AS s WHERE s.subscription_id = $1 \
+             AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = s.owner)",
+    ),
+    (
+        Problem::UnknownGuest,
+        "SELECT NULL::text, 'shared with role \"' || h.role || '\", which does not exist: it was dropped or renamed' \
+         FROM calsync.share AS h WHERE h.subscription_id = $1 \
+             AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = h.role)",
+    ),
     (
         Problem::UntrueCover,
         "SELECT NULL::text, CASE \

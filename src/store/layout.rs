@@ -199,4 +199,5 @@ fn forget_what_changes() {
 unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
     super::scan::SUBSCRIPTION.with(|source| source.forget(relation));
     super::scan::BUSY.with(|source| source.forget(relation));
+    super::scan::SHARE.with(|source| source.forget(relation));
 }

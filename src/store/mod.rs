@@ -22,6 +22,7 @@ pub mod repair;
 pub mod retention;
 pub mod rounds;
 pub mod scan;
+pub mod share;
 pub mod staging;
 pub mod subscription;
 pub mod time;

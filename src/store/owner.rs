@@ -1,7 +1,7 @@
 //! Doing things with the rights of the tables' owner, on behalf of whoever called.
 //!
 //! The tables are closed to everybody; the API functions check whose calendar is meant and then read and write as the
-//! owner. SECURITY DEFINER would hide from us who called, so the switch is made here, as Postgres' own foreign-key
+//! owner, `calsync_worker`, who owns nothing else and is no superuser. SECURITY DEFINER would hide from us who called, so the switch is made here, as Postgres' own foreign-key
 //! triggers make it. The caller's `search_path` must not be in force meanwhile: it could put an operator of the
 //! caller's before ours.
 
@@ -115,13 +115,24 @@ pub fn caller() -> pg_sys::Oid {
 
 /// Whether `role` may use what `owner` owns: it is a member that inherits, or a superuser. What belonged to a role that
 /// was dropped is left to superusers, who can unsubscribe it.
-pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
-    let Ok(owner) = std::ffi::CString::new(owner) else { return false };
+pub fn may_use(role: pg_sys::Oid, owner: &CStr) -> bool {
     // SAFETY: catalog look-ups; `missing_ok` makes an unknown name InvalidOid instead of an ERROR.
     unsafe {
         let owner = pg_sys::get_role_oid(owner.as_ptr(), true);
         if owner == pg_sys::InvalidOid { pg_sys::superuser_arg(role) } else { pg_sys::has_privs_of_role(role, owner) }
     }
+}
+
+/// [`may_use`], where the name comes from SQL.
+pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
+    std::ffi::CString::new(owner).is_ok_and(|owner| may_use(role, &owner))
+}
+
+/// The role of this name.
+pub fn role_named(name: &str) -> Option<pg_sys::Oid> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a catalog look-up; `missing_ok` makes an unknown name InvalidOid instead of an ERROR.
+    Some(unsafe { pg_sys::get_role_oid(name.as_ptr(), true) }).filter(|role| *role != pg_sys::InvalidOid)
 }
 
 /// Whether `role` may do what the owner of the tables may.
@@ -135,6 +146,13 @@ pub fn may_do_everything(role: pg_sys::Oid) -> Result<bool, Error> {
 pub fn may_read_server_files(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up. Superusers have the privileges of every role.
     unsafe { pg_sys::has_privs_of_role(role, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
+}
+
+/// Whether `role` is the owner of the tables, or may become it: as a worker must, whatever the role inherits.
+pub fn is_member_of_owner(role: pg_sys::Oid) -> Result<bool, Error> {
+    let owner = table_owner()?;
+    // SAFETY: a catalog look-up.
+    Ok(unsafe { pg_sys::is_member_of_role(role, owner) })
 }
 
 /// Whether this server follows another.

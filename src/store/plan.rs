@@ -33,6 +33,19 @@ pub fn under_one_snapshot<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs `work`, whose index scans see what is committed by now and what this transaction has written, as the statements of
+/// a VOLATILE function do.
+pub fn under_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: in a transaction; where `work` ends in an ERROR the abort pops the snapshot.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = work();
+        pg_sys::PopActiveSnapshot();
+        result
+    }
+}
+
 /// A statement and, once it has run in this session, its plan. For a `static`.
 pub struct Plan {
     sql: &'static str,

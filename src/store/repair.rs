@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use super::busy;
 use super::expansion::{self, Touched};
 use super::integrity::{self, Orphans, Problem};
+use super::share;
 use super::subscription::{self, Subscription};
 use crate::error::Error;
 
@@ -48,6 +49,9 @@ pub fn repair(id: i64) -> Result<Vec<Repair>, Error> {
     if has(&ASKED_ANEW) {
         subscription::resync(id)?;
     }
+    if has(&[Problem::UnknownGuest]) {
+        share::forget_unknown(id)?;
+    }
     if has(&[Problem::EndlessLease, Problem::NeverDue]) {
         change(
             id,
@@ -80,6 +84,11 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::EndlessLease => "lease ended, due now",
         Problem::NeverDue => "due now",
         Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
+        Problem::UnknownGuest => "no longer shared with it",
+        Problem::UnknownOwner => {
+            "none: rename the role back; or, as a superuser, set the owner in calsync.subscription and \
+             calsync.credential; or unsubscribe the calendar"
+        }
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",
         Problem::BrokenEvent if fed => "flagged, token dropped: feed the whole calendar",
         Problem::BrokenEvent => "flagged, token dropped: the next sync is full",

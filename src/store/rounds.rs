@@ -320,6 +320,7 @@ fn failing_as(kind: FailureKind) -> &'static str {
         FailureKind::Credential => "credential",
         FailureKind::Forbidden => "forbidden",
         FailureKind::NotFound => "not_found",
+        FailureKind::RefusedUrl => "refused_url",
     }
 }
 

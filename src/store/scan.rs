@@ -1,4 +1,5 @@
-//! Index scans of the read path: the rows of `calsync.subscription` by name, the pieces of `calsync.busy` in a window.
+//! Index scans of the read path: the rows of `calsync.subscription` by name, those of `calsync.share` by subscription, the
+//! pieces of `calsync.busy` in a window.
 //!
 //! A question touches a few dozen index entries. Through SPI, starting and ending an executor for them cost more than
 //! reading them (docs/performance.md), so this module asks the indexes as the executor's own scan nodes do:
@@ -22,7 +23,8 @@
 //! What differs from one major version of Postgres to another is in `raw` and in [`Scan::begin`].
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
+use std::ops::ControlFlow;
 
 use calsync_core::busy::StatusSet;
 use calsync_core::interval::Interval;
@@ -98,6 +100,13 @@ thread_local! {
             (c"statuses", pg_sys::INT2OID),
         ],
         indexed: &[0, 1, 2, 3],
+        known: Cell::new(None),
+    } };
+    pub(super) static SHARE: Source<2> = const { Source {
+        table: c"share",
+        index: c"share_pkey",
+        columns: [(c"subscription_id", pg_sys::INT8OID), (c"role", pg_sys::NAMEOID)],
+        indexed: &[0, 1],
         known: Cell::new(None),
     } };
 }
@@ -238,6 +247,61 @@ impl Row<'_> {
         let place = usize::try_from(self.numbers[column as usize] - 1).unwrap_or_default();
         // SAFETY: the columns up to the last that we know of are deformed, and `layout` has compared the types.
         unsafe { T::from_datum(*(*self.slot).tts_values.add(place), *(*self.slot).tts_isnull.add(place)) }
+    }
+}
+
+/// `calsync.share`, by subscription.
+pub struct Shares {
+    scan: Scan<2>,
+    /// One for those of a subscription, none for all.
+    key: Option<pg_sys::ScanKeyData>,
+}
+
+impl Shares {
+    pub fn by_subscription() -> Result<Self, Error> {
+        Self::open(true)
+    }
+
+    pub fn all() -> Result<Self, Error> {
+        Self::open(false)
+    }
+
+    fn open(by_subscription: bool) -> Result<Self, Error> {
+        let scan = SHARE.with(|source| Scan::begin(source, by_subscription.into(), false))?;
+        let key = || scan_key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid);
+        Ok(Shares { scan, key: by_subscription.then(key) })
+    }
+
+    /// Those of this subscription; nothing but [`Self::by_subscription`] takes one.
+    pub fn of(&mut self, subscription: i64) -> &mut Self {
+        if let Some(key) = &mut self.key {
+            key.sk_argument = pg_sys::Datum::from(subscription);
+        }
+        self
+    }
+
+    /// Hands subscription and role of each to `read`, until that has seen enough.
+    pub fn each(&mut self, mut read: impl FnMut(i64, &CStr) -> ControlFlow<()>) -> Result<(), Error> {
+        let (scan, slot) = (self.scan.scan, self.scan.slot);
+        let numbers = self.scan.open.layout.numbers;
+        let (keys, count) = match &mut self.key {
+            Some(key) => (std::ptr::from_mut(key), 1),
+            None => (std::ptr::null_mut(), 0),
+        };
+        // SAFETY: as in `Subscriptions::each`; `layout` has compared the types, and neither column can be null.
+        unsafe {
+            pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
+            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+                pgrx::check_for_interrupts!();
+                pg_sys::slot_getsomeattrs_int(slot, numbers[0].max(numbers[1]).into());
+                let datum = |number: i16| *(*slot).tts_values.add(usize::try_from(number - 1).unwrap_or_default());
+                let role = <&CStr>::from_datum(datum(numbers[1]), false);
+                if role.is_some_and(|role| read(datum(numbers[0]).value() as i64, role).is_break()) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -10,8 +10,8 @@ use pgrx::spi::{SpiHeapTupleData, SpiTupleTable};
 use pgrx::{JsonB, pg_sys};
 use serde_json::Value;
 
-use super::owner::may_see;
-use super::time;
+use super::plan::under_latest_snapshot;
+use super::{availability, time};
 use crate::error::Error;
 
 /// A subscription as the code that changes it needs it.
@@ -119,10 +119,11 @@ pub fn read_all(table: SpiTupleTable) -> Result<Vec<Subscription>, Error> {
     table.map(|row| Subscription::read(&row)).collect()
 }
 
-/// The calendar of this name that `role` may see, its row locked against everybody who would change it.
+/// The calendar of this name that `role` owns, its row locked against everybody who would change it. One that is only
+/// shared with the role is refused (42501); to whom it is not even that, it is unknown.
 pub fn find_for_update(role: pg_sys::Oid, calendar: &str) -> Result<Subscription, Error> {
     // Two steps, so that a role never waits for the lock of somebody else's calendar.
-    let id = one_visible(role, calendar, named(calendar)?)?.id;
+    let id = one_owned(role, calendar)?;
     lock(id)?.ok_or_else(|| Error::UnknownCalendar { calendar: calendar.to_owned() })
 }
 
@@ -170,15 +171,12 @@ fn named(calendar: &str) -> Result<Vec<Subscription>, Error> {
     })
 }
 
-fn one_visible(role: pg_sys::Oid, calendar: &str, mut named: Vec<Subscription>) -> Result<Subscription, Error> {
-    named.retain(|subscription| may_see(role, &subscription.owner));
-    match named.len() {
-        0 => Err(Error::UnknownCalendar { calendar: calendar.to_owned() }),
-        1 => Ok(named.remove(0)),
-        _ => Err(Error::AmbiguousCalendar {
-            calendar: calendar.to_owned(),
-            owners: named.into_iter().map(|subscription| subscription.owner).collect(),
-        }),
+fn one_owned(role: pg_sys::Oid, calendar: &str) -> Result<i64, Error> {
+    let mut found = under_latest_snapshot(|| availability::find(role, &[calendar.to_owned()]))?;
+    match found.pop().and_then(|(_, answerer)| answerer) {
+        Some(answerer) if answerer.owned => Ok(answerer.id),
+        Some(answerer) => Err(Error::not_the_owner(calendar, &answerer.owner)),
+        None => Err(Error::UnknownCalendar { calendar: calendar.to_owned() }),
     }
 }
 
@@ -254,8 +252,8 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
 }
 
 /// Every table with rows that belong to a subscription.
-pub const TABLES: [&str; 8] =
-    ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "change"];
+pub const TABLES: [&str; 9] =
+    ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "change", "share"];
 
 /// Forgets a subscription and every row of it. Its row must be locked.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
@@ -296,9 +294,9 @@ pub fn resync(id: i64) -> Result<(), Error> {
     )
 }
 
-/// [`resync`], for all that `role` may see. In order of id, so that two such calls cannot lock each other out.
+/// [`resync`], for all that `role` owns. In order of id, so that two such calls cannot lock each other out.
 pub fn resync_all(role: pg_sys::Oid) -> Result<(), Error> {
-    let mut ids = visible(role)?;
+    let mut ids = under_latest_snapshot(|| availability::owned(role))?;
     ids.sort_unstable();
     for id in ids {
         if lock(id)?.is_some() {
@@ -316,12 +314,12 @@ fn change(id: i64, assignments: &str) -> Result<(), Error> {
     })
 }
 
-/// Makes a calendar due now, before those that are merely due; or, with None, all that `role` may see. Paused ones and those that the application
-/// feeds stay as they are. Returns how many became due.
+/// Makes a calendar due now, before those that are merely due; or, with None, all that `role` owns. Paused ones and those
+/// that the application feeds stay as they are. Returns how many became due.
 pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error> {
     let ids: Vec<i64> = match calendar {
-        Some(calendar) => vec![one_visible(role, calendar, named(calendar)?)?.id],
-        None => visible(role)?,
+        Some(calendar) => vec![one_owned(role, calendar)?],
+        None => under_latest_snapshot(|| availability::owned(role))?,
     };
     Spi::connect_mut(|client| {
         let table = client.update(
@@ -332,13 +330,4 @@ pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error>
         )?;
         Ok(i32::try_from(table.len()).unwrap_or(i32::MAX))
     })
-}
-
-/// All that `role` may see.
-fn visible(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
-    let rows = Spi::connect(|client| -> Result<Vec<(i64, String)>, Error> {
-        let table = client.select("SELECT subscription_id, owner::text FROM calsync.subscription", None, &[])?;
-        table.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default()))).collect()
-    })?;
-    Ok(rows.into_iter().filter(|(_, owner)| may_see(role, owner)).map(|(id, _)| id).collect())
 }

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::board::{self, Report};
-use super::{behave_as_a_backend, latch, reload_if_asked};
+use super::{behave_as_a_backend, latch, reload_if_asked, role};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
 use crate::settings::{self, Settings};
@@ -29,7 +29,9 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     behave_as_a_backend();
     // SAFETY: the launcher passes the database's oid; a datum holds it whole.
     let database = pg_sys::Oid::from(argument.value() as u32);
-    connect();
+    // SAFETY: MyBgworkerEntry is set in every background worker; the launcher wrote the database's name, 0-terminated.
+    let name = unsafe { CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr()) };
+    role::connect(name);
     board::worker_started(database);
     // SAFETY: runs while shared memory is still there, whichever way the process ends.
     unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
@@ -40,20 +42,6 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     }
     // SAFETY: ends the process the regular way; the launcher decides whether another follows.
     unsafe { pg_sys::proc_exit(0) };
-}
-
-/// As the launcher said, in `bgw_extra`; as the role that the settings say.
-fn connect() {
-    let role = settings::worker_role();
-    // SAFETY: MyBgworkerEntry is set in every background worker; the launcher wrote the database's name, 0-terminated.
-    unsafe {
-        let name = CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr());
-        pg_sys::BackgroundWorkerInitializeConnection(
-            name.as_ptr(),
-            role.as_ref().map_or(std::ptr::null(), |role| role.as_ptr()),
-            0,
-        );
-    }
 }
 
 #[pg_guard]
@@ -72,6 +60,8 @@ enum Departure {
 enum Installed {
     Missing,
     OtherVersion(String),
+    /// The tables are there, and the role that the worker is connected as may not write them.
+    Closed,
     Ours,
 }
 
@@ -113,9 +103,9 @@ impl Worker {
             match self.installed() {
                 Some(Installed::Ours) => {}
                 Some(Installed::Missing) => return Departure::NoExtension,
-                Some(Installed::OtherVersion(version)) => {
+                Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed)) => {
                     if !std::mem::replace(&mut complained, true) {
-                        complain_about_version(&version);
+                        complain(&impediment);
                     }
                     latch::wait_for(None, Some(HEARTBEAT));
                     continue;
@@ -177,22 +167,23 @@ impl Worker {
 
     /// None: it could not be found out just now.
     fn installed(&mut self) -> Option<Installed> {
-        let version = crate::engine::transactions::catalog_query(|| {
+        crate::engine::transactions::catalog_query(|| {
             Spi::connect(|client| {
                 let sql = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_calsync'";
                 let mut table = client.select(sql, None, &[])?;
-                Ok(match table.next() {
+                let version = match table.next() {
                     Some(row) => row.get::<String>(1)?,
                     None => None,
+                };
+                Ok(match version {
+                    None => Installed::Missing,
+                    Some(version) if version != env!("CARGO_PKG_VERSION") => Installed::OtherVersion(version),
+                    Some(_) if role::may_write()? => Installed::Ours,
+                    Some(_) => Installed::Closed,
                 })
             })
         })
-        .ok()?;
-        Some(match version {
-            None => Installed::Missing,
-            Some(version) if version == env!("CARGO_PKG_VERSION") => Installed::Ours,
-            Some(version) => Installed::OtherVersion(version),
-        })
+        .ok()
     }
 
     /// Slides windows and removes what is past, at most once a heartbeat. Returns whether there is more to do at once.
@@ -225,7 +216,9 @@ impl Worker {
     }
 }
 
-fn complain_about_version(version: &str) {
+/// Says why nothing is synced.
+fn complain(impediment: &Installed) {
+    let Installed::OtherVersion(version) = impediment else { return role::complain_about_rights() };
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!(

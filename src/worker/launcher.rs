@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
+use super::role::{self, Refusal};
 use super::{behave_as_a_backend, board, latch, reload_if_asked};
 use crate::settings;
 
@@ -47,9 +48,11 @@ pub extern "C-unwind" fn calsync_launcher_main(_argument: pg_sys::Datum) {
     board::launcher_started();
     send_orphans_away();
     let mut places: HashMap<pg_sys::Oid, Place> = HashMap::new();
+    let mut told = Told::default();
     loop {
         reload_if_asked();
         let databases = databases();
+        told.now();
         places.retain(|database, _| {
             let lives = databases.iter().any(|(oid, _)| oid == database);
             if !lives {
@@ -59,11 +62,37 @@ pub extern "C-unwind" fn calsync_launcher_main(_argument: pg_sys::Datum) {
         });
         let mut wait = HEARTBEAT;
         for (database, name) in &databases {
-            if let Some(soon) = look_after(&mut places, *database, name) {
+            if let Some(soon) = look_after(&mut places, *database, name, &mut told) {
                 wait = wait.min(soon);
             }
         }
+        told.forget_the_mended();
         latch::wait_for(None, Some(wait));
+    }
+}
+
+/// What is in the way of workers, each thing said once, until it is out of the way.
+#[derive(Default)]
+struct Told {
+    said: Vec<Refusal>,
+    /// Met since the databases were last gone through.
+    met: Vec<Refusal>,
+}
+
+impl Told {
+    fn now(&mut self) {
+        self.met.clear();
+    }
+
+    fn tell(&mut self, refusal: Refusal) {
+        if !self.said.contains(&refusal) && !self.met.contains(&refusal) {
+            refusal.tell();
+        }
+        self.met.push(refusal);
+    }
+
+    fn forget_the_mended(&mut self) {
+        std::mem::swap(&mut self.said, &mut self.met);
     }
 }
 
@@ -83,7 +112,12 @@ fn send_orphans_away() {
 }
 
 /// Does what this database needs. Returns when to look again, if that is before the heartbeat.
-fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, name: &CStr) -> Option<Duration> {
+fn look_after(
+    places: &mut HashMap<pg_sys::Oid, Place>,
+    database: pg_sys::Oid,
+    name: &CStr,
+    told: &mut Told,
+) -> Option<Duration> {
     if let Some(Place::Running { handle, since, pause }) = places.get(&database) {
         let (handle, since, pause) = (*handle, *since, *pause);
         // SAFETY: the handle came from registering; it is freed below, with the place that holds it.
@@ -118,6 +152,11 @@ fn look_after(places: &mut HashMap<pg_sys::Oid, Place>, database: pg_sys::Oid, n
         return Some(SHORTEST_PAUSE);
     }
     if !settings::serves_database(&name.to_string_lossy()) {
+        places.remove(&database);
+        return None;
+    }
+    if let Some(refusal) = in_transaction(|| role::refusal(database, name)) {
+        told.tell(refusal);
         places.remove(&database);
         return None;
     }
@@ -185,14 +224,23 @@ fn warn_about_slots(name: &CStr) {
     .report(PgLogLevel::WARNING);
 }
 
-/// The databases one can connect to, templates aside.
-fn databases() -> Vec<(pg_sys::Oid, CString)> {
-    let mut found = Vec::new();
-    // SAFETY: what the autovacuum launcher does: a scan of a shared catalog in a transaction of its own. The names are
-    // copied out before it ends.
+/// What the autovacuum launcher does to read shared catalogs: a transaction of its own.
+fn in_transaction<T>(look: impl FnOnce() -> T) -> T {
+    // SAFETY: no transaction is open; an ERROR inside ends the launcher, which Postgres starts again.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        let seen = look();
+        pg_sys::CommitTransactionCommand();
+        seen
+    }
+}
+
+/// The databases one can connect to, templates aside.
+fn databases() -> Vec<(pg_sys::Oid, CString)> {
+    let mut found = Vec::new();
+    // SAFETY: a scan of a shared catalog in a transaction; the names are copied out before it ends.
+    in_transaction(|| unsafe {
         let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
         let scan = pg_sys::systable_beginscan(
             relation,
@@ -214,7 +262,6 @@ fn databases() -> Vec<(pg_sys::Oid, CString)> {
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        pg_sys::CommitTransactionCommand();
-    }
+    });
     found
 }

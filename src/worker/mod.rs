@@ -9,6 +9,7 @@
 //! - a worker that is terminated, or dies of an ERROR, is started again, ever more slowly if it keeps dying
 //! - a postmaster that restarts after a crash starts the launcher, and that the workers
 //! - too few `max_worker_processes`: a WARNING that says which setting to raise
+//! - a role that may not log in, or not into this database: a WARNING with the GRANT that is missing
 //! - a standby: nobody runs until it is promoted; a binary upgrade: nobody runs
 //!
 //! The launcher is connected to no database, so that it can hold up none.
@@ -18,6 +19,7 @@ mod database;
 pub mod latch;
 mod launcher;
 mod leave;
+mod role;
 pub mod wake;
 
 use std::sync::atomic::{AtomicBool, Ordering};

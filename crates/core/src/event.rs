@@ -82,7 +82,8 @@ pub struct Details {
     pub event_type: Option<String>,
     pub response_status: Option<String>,
     pub provider_updated_at: Option<DateTime<Utc>>,
-    /// The resource as the provider gave it, where the subscription's option `store` is `full`, or it is unreadable.
+    /// The resource as the provider gave it, where the subscription's option `store` is `full`, or it is unreadable and
+    /// that is not `busy_only`.
     pub raw: Option<serde_json::Value>,
 }
 

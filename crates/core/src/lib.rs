@@ -13,6 +13,7 @@ pub mod budget;
 pub mod busy;
 pub mod credential;
 pub mod delta;
+pub mod destination;
 pub mod event;
 pub mod expansion;
 pub mod explain;

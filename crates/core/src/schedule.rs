@@ -129,7 +129,9 @@ pub fn after_failure(
     random: f64,
 ) -> Retry {
     let (state, wait) = match failure.kind {
-        FailureKind::Passing | FailureKind::RateLimited => (State::Backoff, backoff(failures, random)),
+        FailureKind::Passing | FailureKind::RateLimited | FailureKind::RefusedUrl => {
+            (State::Backoff, backoff(failures, random))
+        }
         FailureKind::Credential | FailureKind::Forbidden => (State::NeedsCredential, jittered(HOUR, random)),
         FailureKind::NotFound if has_lasted(now, failing_since, GONE_AFTER) => (State::Gone, jittered(DAY, random)),
         FailureKind::NotFound => (State::Backoff, backoff(failures, random)),
@@ -141,7 +143,9 @@ pub fn after_failure(
     let slows = match failure.kind {
         FailureKind::RateLimited => Slows::Credential,
         FailureKind::Credential => Slows::CredentialRefused,
-        FailureKind::Passing | FailureKind::Forbidden | FailureKind::NotFound => Slows::Calendar,
+        FailureKind::Passing | FailureKind::Forbidden | FailureKind::NotFound | FailureKind::RefusedUrl => {
+            Slows::Calendar
+        }
     };
     Retry { state, at: later(now, wait), slows }
 }

@@ -69,9 +69,10 @@ pub struct Failure {
 const LONGEST_REASON: usize = 500;
 
 impl Failure {
-    /// A failure without a wish for the time of the next try. `reason` is cut at 500 characters.
+    /// A failure without a wish for the time of the next try. `reason` is put on one line and cut at 500 characters.
     pub fn new(kind: FailureKind, reason: impl AsRef<str>) -> Self {
-        Self { kind, reason: reason.as_ref().chars().take(LONGEST_REASON).collect(), retry_after: None }
+        let shown = reason.as_ref().chars().filter(|c| is_showable(*c));
+        Self { kind, reason: shown.take(LONGEST_REASON).collect(), retry_after: None }
     }
 
     /// The same, with what the provider's Retry-After asks for.
@@ -79,6 +80,12 @@ impl Failure {
     pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
     }
+}
+
+/// Not what commands a terminal, breaks a line of a log, or (UAX #9) shows a text in another order than it has.
+pub(crate) fn is_showable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,4 +100,6 @@ pub enum FailureKind {
     Forbidden,
     /// No such calendar (404): `gone` once it has lasted.
     NotFound,
+    /// Nothing was asked, for its URL is refused (SC008): the provider is not in trouble, our settings are.
+    RefusedUrl,
 }

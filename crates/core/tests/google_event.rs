@@ -4,6 +4,7 @@ mod google_support;
 
 use calsync_core::busy::BusyStatus;
 use calsync_core::event::{Change, Kind};
+use calsync_core::options::Options;
 use calsync_core::providers::google::event::unreadable;
 use calsync_core::providers::google::read_item;
 use calsync_core::providers::google::series::{is_occurrence_id, split_occurrence_id};
@@ -365,10 +366,8 @@ fn a_deletion_is_understood_whatever_else_the_item_holds() {
 #[test]
 fn an_unreadable_item_keeps_its_text_its_reason_and_its_time() {
     let odd = item("review", json!({"sequence": "first", "summary": "a\u{0}b"}));
-    let busy_only = options(json!({"store": "busy_only"}));
-    let problem = read_item(&odd, &busy_only).expect_err("a problem");
 
-    let event = unreadable(&odd, problem);
+    let event = unreadable(&odd, problem_of(&odd), &Options::default());
 
     assert_eq!(event.event_id, "review");
     assert_eq!(event.problem.as_deref(), Some("sequence: it is not a whole number of 32 bits"));
@@ -379,8 +378,31 @@ fn an_unreadable_item_keeps_its_text_its_reason_and_its_time() {
 }
 
 #[test]
+fn of_an_unreadable_item_busy_only_keeps_its_time_and_which_field_it_was() {
+    let busy_only = options(json!({"store": "busy_only"}));
+    for marked in [
+        json!({"summary": "MARKER", "sequence": "MARKER"}),
+        json!({"updated": "MARKER"}),
+        json!({"recurrence": ["RRULE:FREQ=MARKER"]}),
+        json!({"recurrence": ["MARKER"]}),
+        json!({"attendees": ["MARKER"]}),
+        json!({"recurringEventId": "MARKER".repeat(1000)}),
+    ] {
+        let odd = item("review", marked.clone());
+        let problem = read_item(&odd, &busy_only).expect_err("a problem");
+        let field = problem.field.clone();
+
+        let event = unreadable(&odd, problem, &busy_only);
+
+        assert!(matches!(event.kind, Kind::Unreadable { span: Some(_) }), "{marked}");
+        assert!(event.problem.as_ref().is_some_and(|problem| problem.starts_with(&field)), "{marked}");
+        assert!(!format!("{event:?}").contains("MARKER"), "{event:?}");
+    }
+}
+
+#[test]
 fn an_item_without_an_id_always_gets_the_same_one() {
-    let id = |item: &Value| unreadable(item, problem_of(item)).event_id;
+    let id = |item: &Value| unreadable(item, problem_of(item), &Options::default()).event_id;
     let nameless = item("x", json!({"id": null}));
 
     assert_eq!(id(&nameless), id(&nameless.clone()));

@@ -129,9 +129,11 @@ fn waits_are_never_shorter_or_longer_than_promised() {
 
 #[test]
 fn a_failed_calendar_is_in_backoff() {
-    let retry = after_failure(noon(), 3, Some(noon() - TimeDelta::days(9)), &failed(FailureKind::Passing), 0.5);
+    for kind in [FailureKind::Passing, FailureKind::RefusedUrl] {
+        let retry = after_failure(noon(), 3, Some(noon() - TimeDelta::days(9)), &failed(kind), 0.5);
 
-    assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::Calendar));
+        assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::Calendar));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod google_support;
 use std::time::Duration;
 
 use calsync_core::busy::BusyStatus;
+use calsync_core::destination::Refused;
 use calsync_core::event::{Change, Kind};
 use calsync_core::options::Options;
 use calsync_core::providers::Answer;
@@ -361,6 +362,27 @@ fn a_reason_is_one_short_line_whatever_the_provider_writes() {
     assert!(reason.chars().count() <= 500, "{}", reason.len());
     assert!(!reason.chars().any(char::is_control), "{reason:?}");
     assert!(reason.contains("firstsecond"), "{reason}");
+}
+
+#[test]
+fn a_reason_shows_what_it_says_in_the_order_in_which_it_says_it() {
+    let reason = Failure::new(FailureKind::Passing, "a\u{202e}b\u{2066}c\0d\u{2028}e").reason;
+
+    assert_eq!(reason, "abcde");
+}
+
+#[test]
+fn a_redirect_is_named_as_what_is_not_followed() {
+    assert_eq!(failure(&http(302, ""), DELTA).reason, "the provider answered 302: a redirect, which is not followed");
+    assert_eq!(failure(&http(304, ""), DELTA).reason, "the provider answered 304");
+}
+
+#[test]
+fn a_refused_url_is_told_by_its_sqlstate_and_is_not_the_providers_trouble() {
+    let failure = failure(&Answer::Refused(Refused::Scheme), DELTA);
+
+    assert_eq!(failure.kind, FailureKind::RefusedUrl);
+    assert_eq!(failure.reason, "refused URL (SC008): it is not https");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The fake as a Rust value: everything the control port can do, as methods.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api;
+use crate::authority::Identity;
 use crate::calendar::{CalendarPatch, NewCalendar};
 use crate::control;
 use crate::edits::{self, Edit};
@@ -22,8 +23,11 @@ use crate::log::LogEntry;
 use crate::push::{Attempt, Channel, PushQuirks};
 use crate::quirks::Quirks;
 use crate::resources;
-use crate::server::{Reply, Server};
+use crate::server::{Reply, Server, Wire};
 use crate::state::Shared;
+
+/// A free port of loopback.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running fake. Dropping it stops it.
 pub struct FakeGoogle {
@@ -61,20 +65,35 @@ impl FakeGoogle {
     /// # Panics
     /// Where loopback has no free port: a test has nothing better to do. See [`FakeGoogle::start_on`].
     pub fn start() -> Self {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self::start_on(any, any).expect("two free ports on loopback")
+        Self::start_on(ANY, ANY).expect("two free ports on loopback")
+    }
+
+    /// The same, with the API over TLS as `https://localhost:PORT`.
+    ///
+    /// # Panics
+    /// As [`FakeGoogle::start`].
+    pub fn start_tls(identity: &Identity) -> Self {
+        Self::start_over(Wire::Tls(identity.config()), ANY, ANY).expect("two free ports on loopback")
     }
 
     pub fn start_on(api: SocketAddr, control: SocketAddr) -> Result<Self, FakeError> {
+        Self::start_over(Wire::Clear, api, control)
+    }
+
+    fn start_over(wire: Wire, api: SocketAddr, control: SocketAddr) -> Result<Self, FakeError> {
         let shared = Shared::new();
         let api = {
             let shared = Arc::clone(&shared);
-            Arc::new(Server::start(api, Arc::new(move |request: &_| api::handle(&shared, request)))?)
+            Arc::new(Server::start(api, wire, Arc::new(move |request: &_| api::handle(&shared, request)))?)
         };
         let handle = Control { shared: Arc::clone(&shared), api };
         let control_server = {
             let handle = handle.clone();
-            Server::start(control, Arc::new(move |request: &_| Reply::from(control::handle(&handle, request))))?
+            Server::start(
+                control,
+                Wire::Clear,
+                Arc::new(move |request: &_| Reply::from(control::handle(&handle, request))),
+            )?
         };
         let courier = thread::spawn(move || {
             shared.queue.run(|attempt| shared.lock().channels.attempts.push(attempt));
@@ -83,7 +102,7 @@ impl FakeGoogle {
     }
 
     pub fn control_url(&self) -> String {
-        format!("http://{}", self.control_server.addr())
+        self.control_server.url()
     }
 }
 
@@ -108,9 +127,9 @@ impl Drop for FakeGoogle {
 
 /// Where to find it, and outages.
 impl Control {
-    /// `http://127.0.0.1:PORT`; the API is below `/calendar/v3`.
+    /// `http://127.0.0.1:PORT`, or over TLS `https://localhost:PORT`; the API is below `/calendar/v3`.
     pub fn api_url(&self) -> String {
-        format!("http://{}", self.api.addr())
+        self.api.url()
     }
 
     /// The OAuth token endpoint.

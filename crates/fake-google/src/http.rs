@@ -1,6 +1,6 @@
 //! HTTP/1.1 (RFC 9112) as far as a fake needs it: one request in, one answer out, byte for byte under our hand.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -122,7 +122,7 @@ impl From<ApiError> for Response {
 }
 
 /// Reads one request; `None` when the client closed the connection between two of them.
-pub fn read_request(input: &mut impl BufRead, mut interim: impl FnMut(&[u8])) -> io::Result<Option<Request>> {
+pub fn read_request(input: &mut BufReader<impl Read + Write>) -> io::Result<Option<Request>> {
     let Some(head) = read_head(input)? else { return Ok(None) };
     let mut slots = [httparse::EMPTY_HEADER; 100];
     let mut parsed = httparse::Request::new(&mut slots);
@@ -144,7 +144,7 @@ pub fn read_request(input: &mut impl BufRead, mut interim: impl FnMut(&[u8])) ->
         _ => parsed.version == Some(1),
     };
     if request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue")) {
-        interim(b"HTTP/1.1 100 Continue\r\n\r\n");
+        write_all(input.get_mut(), b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     request.body = read_body(input, &request)?;
     decode_target(&mut request);

@@ -20,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`FakeGoogle::start_tls`] serves the same over https, with a certificate of an [`Authority`] of the test's own.
+//!
 //! # Sources
 //! The discovery document of the API (calendar v3), the guides under
 //! <https://developers.google.com/workspace/calendar/api/guides>, RFC 5545 for recurrence, RFC 9112 for HTTP, RFC 6749
@@ -109,6 +111,7 @@
 //! - Words of some messages (`syncTokenWithRequestRestrictions` among them) are ours: no recording had them.
 
 mod api;
+mod authority;
 mod calendar;
 mod calendar_list;
 mod clock;
@@ -135,6 +138,7 @@ mod times;
 mod tokens;
 mod view;
 
+pub use authority::{Authority, Identity};
 pub use calendar::{CalendarPatch, NewCalendar};
 pub use error::{ApiError, FakeError};
 pub use fake::{Control, FakeGoogle, Seed};

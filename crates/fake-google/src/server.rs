@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use crate::error::{ApiError, FakeError};
 use crate::http::{self, Request, Response};
 
@@ -48,9 +50,17 @@ pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 type Connections = Arc<Mutex<HashMap<u64, TcpStream>>>;
 
+/// What HTTP is spoken over.
+#[derive(Clone)]
+pub enum Wire {
+    Clear,
+    Tls(Arc<ServerConfig>),
+}
+
 /// A server whose address outlives its listening.
 pub struct Server {
     addr: SocketAddr,
+    wire: Wire,
     handler: Arc<Handler>,
     running: Mutex<Option<Running>>,
 }
@@ -67,15 +77,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    pub fn start(addr: SocketAddr, handler: Arc<Handler>) -> Result<Self, FakeError> {
+    pub fn start(addr: SocketAddr, wire: Wire, handler: Arc<Handler>) -> Result<Self, FakeError> {
         let listener = bind(addr)?;
         let addr = listener.local_addr().map_err(|source| FakeError::Listen { addr, source })?;
-        let running = Mutex::new(Some(listen(listener, Arc::clone(&handler))));
-        Ok(Self { addr, handler, running })
+        let running = Mutex::new(Some(listen(listener, wire.clone(), Arc::clone(&handler))));
+        Ok(Self { addr, wire, handler, running })
     }
 
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`: a certificate is of a name.
+    pub fn url(&self) -> String {
+        match self.wire {
+            Wire::Clear => format!("http://{}", self.addr),
+            Wire::Tls(_) => format!("https://localhost:{}", self.addr.port()),
+        }
     }
 
     /// Refuses new connections and cuts the open ones. Doing it twice is harmless.
@@ -94,7 +108,7 @@ impl Server {
     pub fn start_again(&self) -> Result<(), FakeError> {
         let mut running = lock(&self.running);
         if running.is_none() {
-            *running = Some(listen(bind(self.addr)?, Arc::clone(&self.handler)));
+            *running = Some(listen(bind(self.addr)?, self.wire.clone(), Arc::clone(&self.handler)));
         }
         Ok(())
     }
@@ -118,17 +132,23 @@ fn bind(addr: SocketAddr) -> Result<TcpListener, FakeError> {
     }
 }
 
-fn listen(listener: TcpListener, handler: Arc<Handler>) -> Running {
+fn listen(listener: TcpListener, wire: Wire, handler: Arc<Handler>) -> Running {
     let stop = Arc::new(AtomicBool::new(false));
     let connections: Connections = Arc::default();
     let acceptor = {
         let (stop, connections) = (Arc::clone(&stop), Arc::clone(&connections));
-        thread::spawn(move || accept(&listener, &handler, &stop, &connections))
+        thread::spawn(move || accept(&listener, &wire, &handler, &stop, &connections))
     };
     Running { stop, connections, acceptor }
 }
 
-fn accept(listener: &TcpListener, handler: &Arc<Handler>, stop: &Arc<AtomicBool>, connections: &Connections) {
+fn accept(
+    listener: &TcpListener,
+    wire: &Wire,
+    handler: &Arc<Handler>,
+    stop: &Arc<AtomicBool>,
+    connections: &Connections,
+) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     for stream in listener.incoming() {
         if stop.load(Ordering::SeqCst) {
@@ -142,25 +162,34 @@ fn accept(listener: &TcpListener, handler: &Arc<Handler>, stop: &Arc<AtomicBool>
         let Ok(twin) = stream.try_clone() else { continue };
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         lock(connections).insert(id, twin);
-        let (handler, stop, connections) = (Arc::clone(handler), Arc::clone(stop), Arc::clone(connections));
+        let (wire, handler, stop) = (wire.clone(), Arc::clone(handler), Arc::clone(stop));
+        let connections = Arc::clone(connections);
         thread::spawn(move || {
             let _ = stream.set_nodelay(true);
-            serve(stream, &*handler, &stop);
-            lock(&connections).remove(&id);
+            match wire {
+                Wire::Clear => serve(stream, &*handler, &stop),
+                Wire::Tls(config) => {
+                    if let Ok(tls) = ServerConnection::new(config) {
+                        serve(StreamOwned::new(tls, stream), &*handler, &stop);
+                    }
+                }
+            }
+            if let Some(stream) = lock(&connections).remove(&id) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         });
     }
 }
 
-fn serve(stream: TcpStream, handler: &Handler, stop: &AtomicBool) {
-    let Ok(mut out) = stream.try_clone() else { return };
-    let mut input = BufReader::new(stream);
+fn serve(stream: impl Read + Write, handler: &Handler, stop: &AtomicBool) {
+    let mut connection = BufReader::new(stream);
     loop {
-        let request = match http::read_request(&mut input, |bytes| drop(out.write_all(bytes))) {
+        let request = match http::read_request(&mut connection) {
             Ok(Some(request)) => request,
             Ok(None) => break,
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 let answer = Response::new(400, "text/plain; charset=UTF-8", error.to_string());
-                let _ = http::write_all(&mut out, &answer.wire(false).0);
+                let _ = http::write_all(connection.get_mut(), &answer.wire(false).0);
                 break;
             }
             Err(_) => break,
@@ -168,15 +197,15 @@ fn serve(stream: TcpStream, handler: &Handler, stop: &AtomicBool) {
         // A mistake of ours must look like a server's error, not like a connection that never ends.
         let reply = panic::catch_unwind(AssertUnwindSafe(|| handler(&request)))
             .unwrap_or_else(|_| Response::from(ApiError::new(500, "backendError", "The fake panicked")).into());
-        if !rest(reply.latency, stop) || !deliver(&reply, &request, &mut out, &mut input, stop) {
+        if !rest(reply.latency, stop) || !deliver(&reply, &request, &mut connection, stop) {
             break;
         }
     }
-    let _ = out.shutdown(Shutdown::Both);
 }
 
 /// Sends the reply; says whether the connection may serve another request.
-fn deliver(reply: &Reply, request: &Request, out: &mut TcpStream, input: &mut impl Read, stop: &AtomicBool) -> bool {
+fn deliver(reply: &Reply, request: &Request, connection: &mut BufReader<impl Read + Write>, stop: &AtomicBool) -> bool {
+    let out = connection.get_mut();
     let (bytes, head) = reply.response.wire(request.keep_alive && reply.delivery == Delivery::Whole);
     match reply.delivery {
         Delivery::Whole => http::write_all(out, &bytes).is_ok() && request.keep_alive,
@@ -192,7 +221,7 @@ fn deliver(reply: &Reply, request: &Request, out: &mut TcpStream, input: &mut im
             let _ = http::write_all(out, &bytes[..n.min(bytes.len())]);
             // Ends when the client closes, or when stop() shuts the socket down.
             let mut ignored = [0; 512];
-            while matches!(input.read(&mut ignored), Ok(n) if n > 0) {}
+            while matches!(connection.read(&mut ignored), Ok(n) if n > 0) {}
             false
         }
         Delivery::Drip { bytes: step, pause } => {

@@ -19,13 +19,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Cluster {
     bin: PathBuf,
     home: TempDir,
+    environment: Vec<(String, String)>,
     postmaster: Option<Child>,
 }
 
 impl Cluster {
     /// Starts a cluster with these lines added to its configuration.
     pub fn start(configuration: &str) -> Self {
+        Self::start_in(&[], configuration)
+    }
+
+    /// The same, whose server finds these variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)], configuration: &str) -> Self {
         let mut cluster = Self::prepare();
+        let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        cluster.environment = owned.collect();
         cluster.configure("shared_preload_libraries = 'pg_calsync'");
         cluster.configure(configuration);
         cluster.start_again();
@@ -44,7 +52,7 @@ impl Cluster {
         let (bin, home) = (bin(), new_home());
         let data = home.path().join("data");
         self.run("pg_basebackup", &["-X", "stream", "-R", "-c", "fast", "-D", &data.display().to_string()]);
-        let mut standby = Cluster { bin, home, postmaster: None };
+        let mut standby = Cluster { bin, home, environment: self.environment.clone(), postmaster: None };
         standby.configure(&format!("unix_socket_directories = '{}'", standby.home.path().display()));
         standby.start_again();
         standby
@@ -56,7 +64,7 @@ impl Cluster {
         // A copy of one initdb is quicker than many.
         let copied = Command::new("cp").arg("-a").arg(template(&bin)).arg(&data).status().expect("cp runs");
         assert!(copied.success(), "the template cluster could not be copied");
-        let cluster = Cluster { bin, home, postmaster: None };
+        let cluster = Cluster { bin, home, environment: Vec::new(), postmaster: None };
         cluster.configure(&format!("unix_socket_directories = '{}'", cluster.home.path().display()));
         cluster
     }
@@ -81,6 +89,7 @@ impl Cluster {
         assert!(self.postmaster.is_none(), "the cluster already runs");
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log_path()).expect("a log");
         let mut command = as_server(&self.bin.join("postgres"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("-D").arg(self.data()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.postmaster = Some(command.spawn().expect("postgres starts"));
         eventually("the server accepts connections", || self.try_connect("postgres").is_ok());
@@ -149,14 +158,19 @@ impl Cluster {
 
     /// Runs one of the server's programs against this cluster and returns what it prints.
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.try_run(program, arguments).unwrap_or_else(|complaint| panic!("{program}: {complaint}"))
+    }
+
+    /// The same; where it fails, what it complains of.
+    pub fn try_run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
         let output = as_server(&self.bin.join(program))
             .args(arguments)
             .env("PGHOST", self.home.path())
             .env("PGUSER", "postgres")
             .output()
             .unwrap_or_else(|error| panic!("{program} does not run: {error}"));
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// A place that the server's user may write to.
@@ -209,7 +223,8 @@ impl Drop for Cluster {
     }
 }
 
-fn new_home() -> TempDir {
+/// A directory that the server's user may read and write.
+pub fn new_home() -> TempDir {
     let home = tempfile::Builder::new().prefix("calsync").tempdir_in("/tmp").expect("a temporary directory");
     hand_over(home.path());
     home

@@ -7,10 +7,12 @@ mod fed;
 pub mod items;
 mod keys;
 pub mod model;
+mod stranger;
 mod world;
 
 pub use cluster::{Cluster, Connector, eventually};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
 pub use keys::ServiceAccountKey;
-pub use world::{ALICE, World, sqlstate};
+pub use stranger::Stranger;
+pub use world::{ALICE, World, authority, sqlstate};

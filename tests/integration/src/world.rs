@@ -1,13 +1,18 @@
 //! A fake Google, a cluster whose worker knows no other, and a calendar or two.
+//!
+//! They speak over TLS, as with the real one: the server trusts an authority of the tests' own and no other.
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::sync::OnceLock;
 
 use chrono::{NaiveDate, TimeDelta, Utc};
-use fake_google::{FakeGoogle, NewCalendar};
+use fake_google::{Authority, FakeGoogle, Identity, NewCalendar};
 use postgres::Client;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use crate::cluster::new_home;
 use crate::days::busy_days;
 use crate::{Cluster, eventually};
 
@@ -19,6 +24,19 @@ pub struct World {
     pub cluster: Cluster,
     pub sql: Client,
     pub today: NaiveDate,
+    /// With the certificate of whom the server trusts; as long as the server runs.
+    _trusted: TempDir,
+}
+
+/// Whom the servers of all worlds trust.
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(Authority::new)
+}
+
+fn localhost() -> &'static Identity {
+    static LOCALHOST: OnceLock<Identity> = OnceLock::new();
+    LOCALHOST.get_or_init(|| authority().certify(&["localhost"]))
 }
 
 impl World {
@@ -28,17 +46,36 @@ impl World {
     }
 
     pub fn with(configuration: &str) -> Self {
-        let google = FakeGoogle::start();
+        Self::of(FakeGoogle::start_tls(localhost()), &[], configuration)
+    }
+
+    /// Without TLS.
+    pub fn in_the_clear(configuration: &str) -> Self {
+        Self::of(FakeGoogle::start(), &[], configuration)
+    }
+
+    /// The server finds these variables in its environment.
+    pub fn in_environment(environment: &[(&str, &str)], configuration: &str) -> Self {
+        Self::of(FakeGoogle::start_tls(localhost()), environment, configuration)
+    }
+
+    fn of(google: FakeGoogle, environment: &[(&str, &str)], configuration: &str) -> Self {
         google.add_calendar(&NewCalendar::new(ALICE).in_zone("Europe/Vienna")).expect("a new calendar");
-        let cluster = Cluster::start(&format!(
+        let trusted = new_home();
+        let certificate = trusted.path().join("trusted.pem");
+        std::fs::write(&certificate, authority().pem()).expect("the certificate is writable");
+        let certificate = certificate.display().to_string();
+        let environment = [&[("SSL_CERT_FILE", certificate.as_str())], environment].concat();
+        let configuration = format!(
             "calsync.google_api_url = '{}/calendar/v3'\ncalsync.google_token_url = '{}'\n\
              calsync.allow_private_network = on\n{configuration}",
             google.api_url(),
             google.token_url()
-        ));
+        );
+        let cluster = Cluster::start_in(&environment, &configuration);
         let mut sql = cluster.connect("postgres");
         sql.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension can be created");
-        World { google, cluster, sql, today: Utc::now().date_naive() }
+        World { google, cluster, sql, today: Utc::now().date_naive(), _trusted: trusted }
     }
 
     /// Alice's calendar, subscribed and synced once.

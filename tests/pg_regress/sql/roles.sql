@@ -2,7 +2,7 @@
 \set ECHO none
 \i words.sql
 
--- Two roles carry the rights and are granted to nobody; whose calendars a role sees is another question: its own, and
+-- Three roles carry the rights and are granted to nobody; whose calendars a role sees is another question: its own, and
 -- those of roles that it is a member of.
 CREATE ROLE regress_calsync_acme;
 CREATE ROLE regress_calsync_boss IN ROLE regress_calsync_acme;
@@ -105,5 +105,88 @@ SELECT calsync_unsubscribe('room');
 SET ROLE regress_calsync_acme;
 SELECT calsync_unsubscribe('room'), calsync_unsubscribe('alice');
 RESET ROLE;
+
+-- Three roles side by side, members of one tenant, about the same two events. What each may do:
+CREATE ROLE regress_calsync_tenant;
+CREATE ROLE regress_calsync_reads IN ROLE regress_calsync_tenant, calsync_reader;
+CREATE ROLE regress_calsync_details IN ROLE regress_calsync_tenant, calsync_detail;
+CREATE ROLE regress_calsync_operates IN ROLE regress_calsync_tenant, calsync_operator;
+GRANT calsync_operator TO regress_calsync_tenant;
+SET ROLE regress_calsync_tenant;
+SELECT calsync_subscribe('anna', 'none', options => '{"changes": true}') IS NOT NULL AS subscribed;
+SELECT complete FROM calsync_apply_delta(pg_temp.list('anna', 'one',
+    pg_temp.event('a', 1, '08:00', '09:00', '{"summary": "Dentist", "location": "Main street"}'),
+    pg_temp.event('b', 2, '08:00', '09:00', '{"summary": "Interview", "attendees": [{"email": "ben@example.com"}]}')));
+RESET ROLE;
+REVOKE calsync_operator FROM regress_calsync_tenant;
+CREATE FUNCTION pg_temp.may(role name) RETURNS TABLE (what text, outcome text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', role);
+    RETURN QUERY
+        SELECT w.what, (SELECT string_agg(split_part(r, ':', 1), '') FROM pg_temp.refusal(w.statement) AS r LIMIT 1)
+        FROM (VALUES
+            ('ask', 'SELECT calsync_busy(pg_temp.during(0, 7), ''{anna}'')'),
+            ('offer', 'SELECT calsync_slots(pg_temp.during(1, 2), ''{anna}'', ''1 hour'')'),
+            ('see status', 'TABLE calsync.status'),
+            ('see health', 'SELECT calsync_health()'),
+            ('see titles', 'SELECT calsync_explain(pg_temp.during(0, 7), ''{anna}'')'),
+            ('see events', 'TABLE calsync.event'),
+            ('see occurrences', 'TABLE calsync.occurrence'),
+            ('follow changes', 'SELECT calsync_changes()'),
+            ('see changes', 'TABLE calsync.change'),
+            ('see tokens', 'TABLE calsync.subscription'),
+            ('see credentials', 'TABLE calsync.credential'),
+            ('see history', 'TABLE calsync.sync_run'),
+            ('see pages', 'TABLE calsync.staged_event'),
+            ('see workers', 'TABLE calsync.stat_worker'),
+            ('subscribe', 'SELECT calsync_subscribe(''mine'', ''none'')'),
+            ('sync', 'SELECT calsync_sync()'),
+            ('feed', format('SELECT calsync_apply_delta(%L)', pg_temp.changes('anna', 'one', 'one'))),
+            ('share', 'SELECT calsync_share(''anna'', ''regress_calsync_tenant'')'),
+            ('unshare', 'SELECT calsync_unshare(''anna'', ''regress_calsync_tenant'')'),
+            ('check', 'SELECT calsync_check()'),
+            ('clean', 'SELECT calsync_cleanup()'),
+            ('write events', 'UPDATE calsync.event SET summary = NULL'),
+            ('write busy', 'DELETE FROM calsync.busy')) AS w (what, statement);
+    RESET ROLE;
+END $$;
+SELECT r.what, r.outcome AS reader, d.outcome AS detail, o.outcome AS operator
+FROM pg_temp.may('regress_calsync_reads') WITH ORDINALITY AS r (what, outcome, place)
+JOIN pg_temp.may('regress_calsync_details') AS d USING (what)
+JOIN pg_temp.may('regress_calsync_operates') AS o USING (what)
+ORDER BY r.place;
+
+-- What each sees of a title: detail all, the others nothing.
+SET ROLE regress_calsync_details;
+SELECT event_id, summary, location FROM calsync.event ORDER BY event_id;
+SELECT summary, reason FROM calsync_explain(pg_temp.during(1, 2), '{anna}') WHERE blocks;
+SELECT o.event_id, count(*) FROM calsync.occurrence AS o GROUP BY o.event_id ORDER BY o.event_id;
+SELECT event_id, what FROM calsync.change ORDER BY change_id;
+SET ROLE regress_calsync_operates;
+SELECT event_id, what FROM calsync_changes() ORDER BY change_id;
+SELECT count(*) FROM calsync_check();
+
+-- A detail of somebody else sees no row of it, whatever the statement.
+RESET ROLE;
+CREATE ROLE regress_calsync_foreign IN ROLE calsync_detail;
+SET ROLE regress_calsync_foreign;
+SELECT (SELECT count(*) FROM calsync.event) AS events, (SELECT count(*) FROM calsync.occurrence) AS occurrences,
+       (SELECT count(*) FROM calsync.change) AS changes, (SELECT count(*) FROM calsync.status) AS calendars;
+SELECT count(*) FROM calsync.visible_subscription;
+SELECT calendar, reason FROM calsync_explain(pg_temp.during(0, 7), '{anna}');
+-- Somebody's view of the table shows its reader the reader's rows, too.
+RESET ROLE;
+CREATE VIEW pg_temp.titles AS SELECT summary FROM calsync.event;
+ALTER VIEW pg_temp.titles OWNER TO regress_calsync_details;
+GRANT SELECT ON pg_temp.titles TO regress_calsync_foreign;
+SET ROLE regress_calsync_foreign;
+SELECT count(*) FROM pg_temp.titles;
+RESET ROLE;
+DROP VIEW pg_temp.titles;
+SET ROLE regress_calsync_operates;
+SELECT calsync_unsubscribe('anna'), calsync_unsubscribe('mine');
+RESET ROLE;
+DROP ROLE regress_calsync_reads, regress_calsync_details, regress_calsync_operates, regress_calsync_tenant,
+    regress_calsync_foreign;
 DROP ROLE regress_calsync_boss, regress_calsync_distant, regress_calsync_acme, regress_calsync_zeta,
     regress_calsync_asker, regress_calsync_nobody;

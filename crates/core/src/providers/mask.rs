@@ -71,6 +71,7 @@ impl Mask {
     pub fn answer(&self, answer: Answer, keeps_success: bool) -> Answer {
         match answer {
             Answer::None { reason } => Answer::None { reason: self.text(&reason) },
+            Answer::Refused(_) => answer,
             Answer::Http { status: 200, .. } if keeps_success => answer,
             Answer::Http { status, retry_after, body } => {
                 Answer::Http { status, retry_after, body: self.body(status, body) }

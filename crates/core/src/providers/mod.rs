@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::destination::Refused;
+
 /// An HTTP request that somebody else shall send.
 ///
 /// Its `Debug` form shows neither the query (sync tokens), nor the values of headers and the body (credentials), so that
@@ -55,6 +57,8 @@ pub enum Answer {
     },
     /// No answer, or half of one: refused, cut, timed out, too large. `reason` is safe to show.
     None { reason: String },
+    /// Never asked, because of the URL.
+    Refused(Refused),
 }
 
 /// How long to wait according to a header Retry-After: seconds, or the distance from `now` to its date (RFC 9110

@@ -74,7 +74,7 @@ fn a_calendar_that_wants_no_deltas_is_listed_in_full_each_time() {
 
 #[test]
 fn no_plain_http_unless_it_is_allowed() {
-    let mut world = World::with("calsync.allow_private_network = off");
+    let mut world = World::in_the_clear("calsync.allow_private_network = off");
     world.subscribe(ALICE);
     world.wait_for_status("state", "backoff");
 

@@ -1,6 +1,8 @@
 //! Whose calendar it is, where golden SQL cannot show it.
 
-use calsync_integration::{World, sqlstate};
+use calsync_integration::items::{at, meeting};
+use calsync_integration::{Fed, World, sqlstate};
+use serde_json::json;
 
 #[test]
 fn calendars_of_a_dropped_role_are_left_to_superusers() {
@@ -23,4 +25,187 @@ fn calendars_of_a_dropped_role_are_left_to_superusers() {
     world.sql.batch_execute("RESET ROLE").expect("role");
     assert_eq!(world.count(visible), 1);
     assert!(world.sql.query_one("SELECT calsync_unsubscribe('room')", &[]).expect("unsubscribed").get::<_, bool>(0));
+}
+
+#[test]
+fn a_statement_sees_what_it_has_just_subscribed() {
+    let mut fed = Fed::new();
+    fed.sql.batch_execute("CREATE ROLE guest").expect("a role");
+    let both = "SELECT calsync_subscribe('new', 'none'), calsync_share('new', 'guest'), calsync_pause('new'), \
+                    calsync_unshare('new', 'guest') AS unshared";
+
+    let row = fed.sql.query_one(both, &[]).expect("one statement after the other");
+
+    assert!(row.get::<_, bool>("unshared"));
+    assert!(fed.sql.query_one("SELECT calsync_unsubscribe('new')", &[]).expect("gone").get::<_, bool>(0));
+}
+
+#[test]
+fn nobody_waits_for_a_calendar_that_is_not_his() {
+    let mut fed = Fed::new();
+    fed.sql.batch_execute("CREATE ROLE stranger LOGIN; GRANT calsync_operator TO stranger").expect("a role");
+    let mut stranger = fed.cluster.connect_as("stranger", "postgres").expect("connected");
+    fed.sql.batch_execute("BEGIN; SELECT calsync_pause('room')").expect("its row is locked");
+    stranger.batch_execute("SET lock_timeout = '5s'").expect("set");
+
+    for statement in
+        ["SELECT calsync_pause('room')", "SELECT calsync_sync('room')", "SELECT calsync_share('room', 'stranger')"]
+    {
+        assert_eq!(sqlstate(&stranger.batch_execute(statement).expect_err(statement)), "SC001", "{statement}");
+    }
+    stranger
+        .batch_execute(
+            "SELECT calsync_unsubscribe('room'); SELECT calsync_unshare('room', 'stranger'); SELECT calsync_sync(); \
+             SELECT calsync_resync(); SELECT calsync_subscribe('room', 'none')",
+        )
+        .expect("none of it is about the owner's");
+}
+
+/// The room, shared with a role that may see details, and calendars of somebody else.
+fn shared_room() -> Fed {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00").saying(json!({"summary": "Salary talk"}))]);
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE assistant LOGIN; GRANT calsync_detail TO assistant; SELECT calsync_share('room', 'assistant'); \
+             SELECT calsync_subscribe('c' || n, 'none') FROM generate_series(1, 200) AS n; \
+             SELECT calsync_apply_delta(jsonb_build_object('calendar', 'c' || n, 'nextSyncToken', 't', 'items', \
+                 jsonb_build_array(jsonb_build_object('id', 'x', 'summary', 'Of ' || n, \
+                     'start', jsonb_build_object('dateTime', '2030-01-01T08:00:00Z'), \
+                     'end', jsonb_build_object('dateTime', '2030-01-01T09:00:00Z'))))) FROM generate_series(1, 200) AS n; \
+             ANALYZE",
+        )
+        .expect("shared");
+    fed
+}
+
+#[test]
+fn row_security_shows_ones_own_and_asks_no_more_than_it_must() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let room: i64 = assistant.query_one("SELECT subscription_id FROM calsync.status", &[]).expect("one").get(0);
+
+    let titles = assistant.query("SELECT summary FROM calsync.event", &[]).expect("her rows");
+    assert_eq!(titles.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["Salary talk"]);
+
+    let mut plan = |question: &str| -> String {
+        let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {question}");
+        let lines = assistant.query(&explain, &[]).expect("a plan");
+        lines.iter().map(|line| line.get::<_, String>(0) + "\n").collect()
+    };
+    let one = plan(&format!("SELECT * FROM calsync.event WHERE subscription_id = {room} AND event_id = 'a'"));
+    assert!(one.contains("subscription_pkey") && one.contains("event_pkey"), "by index, both: {one}");
+    let all = plan("SELECT * FROM calsync.event");
+    assert!(all.contains("hashed SubPlan"), "each calendar is asked about once, not each event: {all}");
+}
+
+#[test]
+fn statistics_of_the_tables_show_nobody_titles() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+
+    let shown = assistant.query("SELECT FROM pg_stats WHERE schemaname = 'calsync' AND tablename = 'event'", &[]);
+
+    assert!(shown.expect("asked").is_empty());
+}
+
+#[test]
+fn a_condition_of_ones_own_is_asked_about_ones_own_rows_only() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    assistant
+        .batch_execute(
+            "CREATE FUNCTION pg_temp.peek(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \
+             $$ BEGIN IF $1 LIKE 'Of %' THEN RAISE EXCEPTION 'saw %', $1; END IF; RETURN true; END $$; \
+             SELECT * FROM calsync.event WHERE pg_temp.peek(summary); \
+             SELECT * FROM calsync.status WHERE pg_temp.peek('Of ' || nullif(calendar, 'room')) OR calendar = 'room'",
+        )
+        .expect("it sees no row that the role may not see");
+}
+
+#[test]
+fn a_standby_knows_what_is_shared() {
+    let mut fed = shared_room();
+    let standby = fed.cluster.standby();
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+    let question = format!("SELECT calsync_is_free('{day}', '{{room}}')");
+    let mut assistant = standby.connect_as("assistant", "postgres").expect("connected");
+    assert!(!assistant.query_one(&question, &[]).expect("answered").get::<_, bool>(0));
+    assert_eq!(assistant.query("SELECT FROM calsync.event", &[]).expect("rows").len(), 1);
+    assert_eq!(
+        sqlstate(&assistant.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect_err("written")),
+        "25006"
+    );
+
+    fed.sql.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect("taken back");
+
+    calsync_integration::eventually("the standby follows", || assistant.query_one(&question, &[]).is_err());
+}
+
+#[test]
+fn parallel_workers_know_whom_they_ask_for() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+
+    assistant.batch_execute("SET force_parallel_mode = on").expect("set");
+    let answers = assistant.query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[]);
+
+    assert_eq!(answers.expect("answered").len(), 1);
+    assert_eq!(assistant.query("SELECT summary FROM calsync.event", &[]).expect("rows").len(), 1);
+    let refused =
+        assistant.query(&format!("SELECT * FROM calsync_busy('{day}', '{{c1}}')"), &[]).expect_err("not hers");
+    assert_eq!(sqlstate(&refused), "SC001");
+}
+
+#[test]
+fn nothing_that_an_operator_may_ask_shows_a_title() {
+    let mut fed = Fed::new();
+    fed.subscribe("words", json!({"store": "full", "changes": true}));
+    let words =
+        json!({"summary": "MARKER", "description": "MARKER", "location": "MARKER", "attendees": [{"email": "MARKER"}]});
+    fed.list_of("words", &[meeting("a", 1, "08:00", "09:00").saying(words.clone())]);
+    fed.change_of("words", &[meeting("b", 2, "08:00", "09:00").saying(words)]);
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE operator LOGIN; GRANT calsync_operator TO operator; \
+             UPDATE calsync.subscription SET owner = 'operator'; \
+             UPDATE calsync.event SET problem = 'MARKER' WHERE event_id = 'a'; \
+             DELETE FROM calsync.occurrence WHERE event_id = 'b'",
+        )
+        .expect("one event is flagged, one damaged");
+    let mut operator = fed.cluster.connect_as("operator", "postgres").expect("connected");
+    let open = operator.query(
+        "SELECT 'calsync.' || relname FROM pg_class WHERE relnamespace = 'calsync'::regnamespace \
+             AND relkind IN ('r', 'v') AND has_any_column_privilege(oid, 'SELECT')",
+        &[],
+    );
+    let mut questions: Vec<String> = open.expect("the catalog").iter().map(|row| row.get(0)).collect();
+    assert!(questions.len() >= 5, "{questions:?}");
+    let day = format!("'[{}, {})'", at(1, "00:00"), at(3, "00:00"));
+    questions.extend(
+        [
+            "calsync_busy(DAY, '{words}')",
+            "calsync_freebusy('{\"timeMin\": \"2026-01-01T00:00:00Z\", \"timeMax\": \"2026-01-02T00:00:00Z\", \"items\": [{\"id\": \"words\"}]}')",
+            "calsync_coverage()",
+            "calsync_changes()",
+            "calsync_health()",
+            "calsync_check()",
+            "calsync_repair()",
+            "calsync_cleanup()",
+        ]
+        .map(|question| question.replace("DAY", &day)),
+    );
+
+    for question in &questions {
+        let rows = operator.query(&format!("SELECT q::text FROM {question} AS q"), &[]);
+        for row in rows.unwrap_or_else(|error| panic!("{question}: {error:?}")) {
+            let line: String = row.get(0);
+            assert!(!line.contains("MARKER"), "{question}: {line}");
+        }
+    }
+    for refused in ["calsync_explain(DAY, '{words}')", "calsync.explain_lines(DAY, '{words}')", "calsync.event"] {
+        let refused = format!("SELECT * FROM {}", refused.replace("DAY", &day));
+        assert_eq!(sqlstate(&operator.batch_execute(&refused).expect_err(&refused)), "42501", "{refused}");
+    }
 }

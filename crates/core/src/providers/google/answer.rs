@@ -29,6 +29,9 @@ const RATE_LIMITS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "q
 const REFUSED_PARAMETERS: [&str; 3] =
     ["syncTokenWithRequestRestrictions", "syncTokenWithNonDefaultOrdering", "timeRangeEmpty"];
 
+/// RFC 9110 §15.4: those that name another place to ask.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
 /// What this answer asks us to do next. `had_token`: the round was begun with a sync token.
 ///
 /// An item that cannot be understood does not fail its page: it becomes [`crate::event::Kind::Unreadable`] with the
@@ -36,6 +39,7 @@ const REFUSED_PARAMETERS: [&str; 3] =
 pub fn read_answer(answer: &Answer, had_token: bool, options: &Options) -> Step {
     match answer {
         Answer::None { reason } => fail(FailureKind::Passing, reason, None),
+        Answer::Refused(refused) => fail(FailureKind::RefusedUrl, &refused.told(), None),
         Answer::Http { status: 200, retry_after, body } => read_page(body, had_token, options)
             .unwrap_or_else(|reason| fail(FailureKind::Passing, &reason, *retry_after)),
         Answer::Http { status, retry_after, body } => read_error(*status, *retry_after, body, had_token),
@@ -70,7 +74,7 @@ fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, St
 
 fn read_item_of_round(item: &RawValue, options: &Options) -> Result<Change, String> {
     let item: Value = serde_json::from_str(item.get()).map_err(|problem| not_json(&problem))?;
-    Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem)))))
+    Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem, options)))))
 }
 
 /// Not the parser's own words: they may quote the body.
@@ -175,6 +179,7 @@ impl Told {
         }
         match &self.message {
             Some(message) => text.push_str(&format!(": {message}")),
+            None if REDIRECTS.contains(&status) => text.push_str(": a redirect, which is not followed"),
             None if self.by_somebody_else => text.push_str(" with a body that is not JSON"),
             None => {}
         }

@@ -60,10 +60,15 @@ pub fn read_item(item: &Value, options: &Options) -> Result<Change, ItemProblem>
     read_change(fields, id, item, options).map_err(|wrong| refused(Some(id), wrong))
 }
 
-/// An item that could not be understood, as an event that blocks its time where that is readable. It carries the item
-/// as given, whatever the subscription's option `store` says, and the reason.
-pub fn unreadable(item: &Value, problem: ItemProblem) -> Event {
-    let flag = problem.to_string();
+/// An item that could not be understood, as an event that blocks its time where that is readable. It carries the reason
+/// and the item as given, where the subscription's option `store` does not say `busy_only`: then only which field it was,
+/// for a reason may quote what is in the field.
+pub fn unreadable(item: &Value, problem: ItemProblem, options: &Options) -> Event {
+    let busy_only = options.store == Store::BusyOnly;
+    let flag = match busy_only {
+        true => format!("{}: it cannot be read; the option store keeps no more of it", problem.field),
+        false => problem.to_string(),
+    };
     Event {
         event_id: problem.event_id.unwrap_or_else(|| id_of_nameless(item)),
         kind: Kind::Unreadable { span: problem.span },
@@ -73,7 +78,7 @@ pub fn unreadable(item: &Value, problem: ItemProblem) -> Event {
             status: "confirmed".to_owned(),
             provider_updated_at: Fields::of(item)
                 .and_then(|fields| when::read_instant(fields, "updated").ok().flatten()),
-            raw: Some(storable_json(item)),
+            raw: (!busy_only).then(|| storable_json(item)),
             ..Details::default()
         },
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::sync::is_showable;
+
 /// The text without NUL, which Postgres stores in neither `text` nor `jsonb`.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "")
@@ -28,7 +30,7 @@ pub(crate) fn storable_json(value: &Value) -> Value {
 
 /// At most `limit` characters of the text, on one line: for an error message.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(limit).collect()
+    text.chars().filter(|c| is_showable(*c)).take(limit).collect()
 }
 
 /// The text in quotes, short enough for an error message.

@@ -125,6 +125,10 @@ fn form(url: &str, fields: &[(&str, &str)]) -> Request {
 pub fn read_grant(answer: &Answer, asker: Asker) -> Result<Grant, Failure> {
     match answer {
         Answer::None { reason } => Err(passing(&format!("no access token could be fetched: {reason}"), None)),
+        Answer::Refused(refused) => Err(Failure::new(
+            FailureKind::RefusedUrl,
+            format!("no access token can be fetched (calsync.google_token_url): {}", refused.told()),
+        )),
         Answer::Http { status: 200, retry_after, body } => {
             read_success(body).map_err(|why| passing(&format!("no access token could be fetched: {why}"), *retry_after))
         }

@@ -1,0 +1,108 @@
+-- Roles, who owns the tables, and whose rows they show. What is granted to whom is in grants.sql.
+--   calsync_reader    asks who is busy
+--   calsync_detail    a reader who may also see what the events are
+--   calsync_operator  a reader who also subscribes, feeds, syncs, shares and mends calendars; sees no titles
+--   calsync_worker    owns the tables, and is whom the worker connects as. A member of nothing, and no superuser:
+--                     whatever it could be led to run would reach the calendars, and nothing else of the server
+
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT wanted.name, wanted.attributes, wanted.comment
+        FROM (VALUES ('calsync_reader', 'NOLOGIN', 'asks when calendars are busy and free'),
+                     ('calsync_detail', 'NOLOGIN', 'a reader who may also see what the events are'),
+                     ('calsync_operator', 'NOLOGIN', 'a reader who also subscribes, feeds, syncs, shares and mends calendars'),
+                     -- Background workers need LOGIN, and are not counted: with the limit nobody else gets in.
+                     ('calsync_worker', 'LOGIN NOINHERIT CONNECTION LIMIT 0',
+                      'owns the tables, and is whom the background worker connects as; to be granted to nobody'))
+             AS wanted (name, attributes, comment)
+        -- Roles belong to the cluster: another database may have brought them.
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                          WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) wanted.name)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE ROLE %I %s', one.name, one.attributes);
+        EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', one.name,
+                                  pg_catalog.concat('pg_calsync: ', one.comment));
+    END LOOP;
+    FOR one IN
+        SELECT member.name FROM (VALUES ('calsync_detail'), ('calsync_operator')) AS member (name)
+        WHERE NOT pg_catalog.pg_has_role(member.name::pg_catalog.name, 'calsync_reader'::pg_catalog.name, 'MEMBER')
+    LOOP
+        EXECUTE pg_catalog.format('GRANT calsync_reader TO %I', one.name);
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+               WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) 'calsync_worker'
+                 AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication)) THEN
+        RAISE EXCEPTION 'role "calsync_worker" may do more than it should'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'The background worker would work with its rights.',
+                  HINT = 'ALTER ROLE calsync_worker NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION;';
+    END IF;
+    -- Also where PUBLIC is kept out of the database one day.
+    EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO calsync_worker', pg_catalog.current_database());
+END $$;
+
+GRANT USAGE ON SCHEMA calsync TO calsync_worker;
+
+-- Each table and view gets its owner, and loses what ALTER DEFAULT PRIVILEGES gave to others. Row security is for whoever
+-- is granted more than grants.sql grants: without a policy below a table shows no row to anybody but its owner.
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT c.oid, c.relkind, pg_catalog.format('calsync.%I', c.relname) AS name
+        FROM pg_catalog.pg_class AS c
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) 'calsync'::pg_catalog.regnamespace
+          AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,v}'::pg_catalog."char"[])
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO calsync_worker', one.name);
+        IF one.relkind OPERATOR(pg_catalog.=) 'r' THEN
+            EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', one.name);
+        END IF;
+    END LOOP;
+    FOR one IN
+        SELECT DISTINCT CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS what,
+               pg_catalog.format('calsync.%I', c.relname) AS name,
+               CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
+                    ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text) END AS grantee
+        FROM pg_catalog.pg_class AS c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS g
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) 'calsync'::pg_catalog.regnamespace
+          AND g.grantee OPERATOR(pg_catalog.<>) c.relowner
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', one.what, one.name, one.grantee);
+    END LOOP;
+END $$;
+
+-- Correlated, so that the planner may choose: one look-up for a few rows, a hash table for many. Rows of shared calendars are
+-- seen by guests, too.
+CREATE POLICY visible ON calsync.event FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.visible_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) event.subscription_id));
+CREATE POLICY visible ON calsync.occurrence FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.visible_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) occurrence.subscription_id));
+CREATE POLICY visible ON calsync.busy FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.visible_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) busy.subscription_id));
+CREATE POLICY visible ON calsync.change FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.visible_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) change.subscription_id));
+-- What shows tokens, errors of the provider, and who else may ask is for the owner.
+CREATE POLICY owned ON calsync.subscription FOR SELECT USING (calsync.owns(owner));
+CREATE POLICY owned ON calsync.share FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.owned_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) share.subscription_id));
+CREATE POLICY owned ON calsync.sync_run FOR SELECT USING (EXISTS (
+    SELECT FROM calsync.owned_subscription AS v
+    WHERE v.subscription_id OPERATOR(pg_catalog.=) sync_run.subscription_id));
+
+COMMENT ON POLICY visible ON calsync.event IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.occurrence IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.busy IS 'Of the calendars that the role may see';
+COMMENT ON POLICY visible ON calsync.change IS 'Of the calendars that the role may see';
+COMMENT ON POLICY owned ON calsync.subscription IS 'The role''s own calendars';
+COMMENT ON POLICY owned ON calsync.share IS 'Of the role''s own calendars';
+COMMENT ON POLICY owned ON calsync.sync_run IS 'Of the role''s own calendars';

@@ -1,0 +1,52 @@
+//! `calsync_share`, `calsync_unshare`, and whose calendars views and row security show.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+use super::required;
+use crate::error::{Error, Report};
+use crate::store::owner::{as_writing_owner, caller, may_use, role_name, role_named};
+use crate::store::{availability, share, subscription};
+
+#[pg_extern(sql = false)]
+fn calsync_share(calendar: Option<String>, role: Option<String>) {
+    let share = || -> Result<(), Error> {
+        let calendar = required(calendar, "calendar")?;
+        let with = role_name(existing(&required(role, "role")?)?);
+        let role = caller();
+        as_writing_owner(c"calsync_share()", || share::add(&subscription::find_for_update(role, &calendar)?, &with))
+    };
+    share().report();
+}
+
+fn existing(role: &str) -> Result<pg_sys::Oid, Error> {
+    role_named(role).ok_or_else(|| {
+        Error::argument(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("role \"{role}\" does not exist"),
+            "Pass a name as pg_roles shows it; calsync_reader means everybody who may ask.",
+        )
+    })
+}
+
+#[pg_extern(sql = false)]
+fn calsync_unshare(calendar: Option<String>, role: Option<String>) -> bool {
+    let unshare = || -> Result<bool, Error> {
+        let calendar = required(calendar, "calendar")?;
+        let with = required(role, "role")?;
+        let role = caller();
+        as_writing_owner(c"calsync_unshare()", || share::remove(role, &calendar, &with))
+    };
+    unshare().report()
+}
+
+#[pg_extern(sql = false)]
+fn calsync_owns(owner: &CStr) -> bool {
+    may_use(caller(), owner)
+}
+
+#[pg_extern(sql = false)]
+fn calsync_shared() -> Vec<i64> {
+    availability::shared(caller()).report()
+}

@@ -1,0 +1,257 @@
+//! The worker's own rights: a role that owns the tables and nothing else, and what becomes of it.
+
+use std::path::Path;
+
+use calsync_integration::items::meeting;
+use calsync_integration::{ALICE, Cluster, Fed, World, eventually, sqlstate};
+use fake_google::NewCalendar;
+
+fn workers(world: &mut World, database: &str) -> i64 {
+    world.count(&format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker' AND datname = '{database}'"
+    ))
+}
+
+fn end_workers(world: &mut World) {
+    world
+        .sql
+        .batch_execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker'",
+        )
+        .expect("terminated");
+}
+
+#[test]
+fn the_worker_is_no_superuser_and_its_role_lets_nobody_in() {
+    let mut world = World::synced();
+
+    let role = world.sql.query_one(
+        "SELECT usename::text, rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication, \
+             EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) \
+         FROM pg_stat_activity JOIN pg_roles AS r ON r.rolname = usename WHERE backend_type = 'pg_calsync worker'",
+        &[],
+    );
+    let role = role.expect("one worker");
+    assert_eq!(
+        (role.get::<_, &str>(0), role.get::<_, bool>(1), role.get::<_, bool>(2)),
+        ("calsync_worker", false, false)
+    );
+    let refused = world.cluster.connect_as("calsync_worker", "postgres").err().expect("nobody else connects as it");
+    assert_eq!(sqlstate(&refused), "53300", "too many connections for the role");
+    assert_eq!(
+        world.count(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'calsync'::regnamespace AND relkind IN ('r', 'v', 'S') \
+             AND relowner <> 'calsync_worker'::regrole"
+        ),
+        0,
+        "it owns all that there is to read and write"
+    );
+}
+
+#[test]
+fn a_claim_of_a_session_that_lives_is_left_alone_whoevers_it_is() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+    fed.sql.batch_execute("CREATE ROLE app LOGIN; GRANT calsync_operator TO app").expect("a role");
+    let mut app = fed.cluster.connect_as("app", "postgres").expect("connected");
+    let process: i32 = app.query_one("SELECT pg_backend_pid()", &[]).expect("a process").get(0);
+    fed.sql
+        .execute(
+            "UPDATE calsync.subscription SET leased_by = $1, leased_at = now(), leased_until = now() + interval '1 hour'",
+            &[&process],
+        )
+        .expect("claimed");
+    let claimed = |fed: &mut Fed| -> bool {
+        fed.sql.query_one("SELECT leased_until IS NOT NULL FROM calsync.subscription", &[]).expect("the room").get(0)
+    };
+
+    fed.sql.batch_execute("CALL calsync_run()").expect("whoever syncs looks for the claims of the dead");
+    assert!(claimed(&mut fed), "its holder lives");
+
+    drop(app);
+    eventually("the claim of the dead is given back", || {
+        fed.sql.batch_execute("CALL calsync_run()").expect("calsync_run");
+        !claimed(&mut fed)
+    });
+}
+
+#[test]
+fn another_role_may_be_the_worker_once_it_may_write() {
+    let mut world = World::with("calsync.worker_role = 'clerk'");
+    eventually("it is told that there is no such role", || {
+        world.cluster.log().contains("role \"clerk\", which calsync.worker_role names, does not exist")
+    });
+    world.sql.batch_execute("CREATE ROLE clerk NOLOGIN; SELECT pg_reload_conf()").expect("a role");
+    eventually("it is told what is missing", || world.cluster.log().contains("ALTER ROLE \"clerk\" LOGIN"));
+    world.sql.batch_execute("ALTER ROLE clerk LOGIN; SELECT pg_reload_conf()").expect("it may log in");
+    eventually("it is told what is missing", || world.cluster.log().contains("GRANT calsync_worker TO \"clerk\""));
+
+    world.sql.batch_execute("GRANT calsync_worker TO clerk").expect("granted");
+    world.subscribe(ALICE);
+    world.wait_for_sync(ALICE);
+
+    let who = "SELECT usename::text FROM pg_stat_activity WHERE backend_type = $1";
+    assert_eq!(world.text(who, "pg_calsync worker"), "clerk");
+}
+
+#[test]
+fn where_connecting_is_granted_to_few_the_worker_comes_and_a_copy_says_what_it_lacks() {
+    let mut world = World::new();
+    world.sql.batch_execute("CREATE DATABASE other").expect("a database");
+    world.cluster.connect("other").batch_execute("CREATE EXTENSION pg_calsync").expect("created");
+    eventually("its worker runs", || workers(&mut world, "other") == 1);
+    world.sql.batch_execute("REVOKE CONNECT ON DATABASE other FROM PUBLIC").expect("revoked");
+    end_workers(&mut world);
+    eventually("the extension let the worker in", || workers(&mut world, "other") == 1);
+
+    world.sql.batch_execute("ALTER DATABASE other RENAME TO another").expect("renamed");
+    eventually("renamed, too", || workers(&mut world, "another") == 1);
+    // What is granted on a database is not copied with it.
+    world.sql.batch_execute("CREATE DATABASE copy TEMPLATE another").expect("copied");
+    eventually("the copy has a worker", || workers(&mut world, "copy") == 1);
+    world.sql.batch_execute("REVOKE CONNECT ON DATABASE copy FROM PUBLIC").expect("revoked");
+    end_workers(&mut world);
+    eventually("it is told what is missing", || {
+        world.cluster.log().contains("GRANT CONNECT ON DATABASE \"copy\" TO \"calsync_worker\"")
+    });
+    assert_eq!(workers(&mut world, "copy"), 0);
+    assert!(!world.cluster.log().contains("FATAL:  permission denied for database"), "no worker is started in vain");
+
+    world
+        .sql
+        .batch_execute("GRANT CONNECT ON DATABASE copy TO calsync_worker; SELECT pg_reload_conf()")
+        .expect("granted");
+    eventually("then it comes", || workers(&mut world, "copy") == 1);
+    let log = world.cluster.log();
+    assert_eq!(log.matches("no worker for database \"copy\"").count(), 1, "it was said once");
+}
+
+#[test]
+fn a_server_without_the_extension_is_told_nothing() {
+    let cluster = Cluster::start("");
+    let mut sql = cluster.connect("postgres");
+    sql.batch_execute("SELECT pg_reload_conf(); SELECT pg_sleep(0.5)").expect("the launcher has looked around");
+
+    let log = cluster.log();
+    for word in ["WARNING", "ERROR", "FATAL:  role"] {
+        assert!(!log.contains(word), "{log}");
+    }
+}
+
+#[test]
+fn roles_are_the_servers_and_outlive_the_extension() {
+    let mut world = World::new();
+    world.sql.batch_execute("CREATE DATABASE other").expect("a database");
+    let mut other = world.cluster.connect("other");
+    other.batch_execute("CREATE EXTENSION pg_calsync; DROP EXTENSION pg_calsync").expect("created and dropped");
+    let roles = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'calsync%'";
+    assert_eq!(world.count(roles), 4);
+
+    other.batch_execute("CREATE EXTENSION pg_calsync; DROP EXTENSION pg_calsync").expect("once more");
+    world.sql.batch_execute("DROP EXTENSION pg_calsync").expect("dropped");
+    let used = world.sql.batch_execute("DROP ROLE calsync_worker").expect_err("it may connect to two databases");
+    assert_eq!(sqlstate(&used), "2BP01");
+
+    other.batch_execute("DROP OWNED BY calsync_worker").expect("what it may there");
+    world
+        .sql
+        .batch_execute(
+            "DROP OWNED BY calsync_worker; DROP ROLE calsync_worker, calsync_operator, calsync_detail, calsync_reader",
+        )
+        .expect("nothing is left of it");
+}
+
+#[test]
+fn a_role_of_that_name_that_may_do_more_is_refused() {
+    let cluster = Cluster::start("");
+    let mut sql = cluster.connect("postgres");
+    sql.batch_execute("CREATE ROLE calsync_worker SUPERUSER LOGIN").expect("somebody's role");
+
+    let refused = sql.batch_execute("CREATE EXTENSION pg_calsync").expect_err("the worker shall be no superuser");
+
+    assert_eq!(sqlstate(&refused), "55000");
+    sql.batch_execute("ALTER ROLE calsync_worker NOSUPERUSER; CREATE EXTENSION pg_calsync").expect("as the hint says");
+}
+
+#[test]
+fn what_default_privileges_give_away_is_taken_back() {
+    let cluster = Cluster::start("");
+    let mut sql = cluster.connect("postgres");
+    sql.batch_execute(
+        "CREATE ROLE nosy; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO nosy, PUBLIC; \
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO nosy, PUBLIC; \
+         ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC; \
+         ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION pg_calsync",
+    )
+    .expect("created");
+
+    let given = sql.query(
+        "SELECT c.relname::text FROM pg_class AS c \
+         WHERE c.relnamespace = 'calsync'::regnamespace AND c.relkind IN ('r', 'v') \
+             AND has_table_privilege('nosy', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') \
+         UNION ALL SELECT c.relname::text FROM pg_class AS c \
+         WHERE c.relnamespace = 'calsync'::regnamespace AND c.relkind = 'S' \
+             AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege('nosy', c.oid, 'USAGE, SELECT, UPDATE') END",
+        &[],
+    );
+    let given: Vec<String> = given.expect("the catalog").iter().map(|row| row.get(0)).collect();
+    assert_eq!(given, [""; 0]);
+    sql.batch_execute("SELECT calsync_subscribe('room', 'none')").expect("subscribed");
+    sql.batch_execute("CALL calsync_run()").expect("all works");
+}
+
+#[test]
+fn a_dump_is_whole_or_fails_and_restores_where_there_is_no_such_role() {
+    let mut fed = Fed::new();
+    fed.list(&[meeting("a", 1, "08:00", "09:00")]);
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE guest LOGIN; GRANT calsync_detail TO guest; SELECT calsync_share('room', 'guest'); \
+             GRANT SELECT ON ALL TABLES IN SCHEMA calsync TO guest; \
+             GRANT SELECT ON ALL SEQUENCES IN SCHEMA calsync TO guest",
+        )
+        .expect("shared");
+    let file = Path::new("/tmp").join(format!("calsync-dump-{}", std::process::id()));
+    let partial = fed.cluster.try_run("pg_dump", &["-U", "guest", "-f", "/dev/null", "postgres"]);
+    let complaint = partial.expect_err("not all rows are its own");
+    assert!(complaint.contains("row-level security"), "{complaint}");
+    let dump = fed.cluster.run("pg_dump", &["postgres"]);
+
+    let elsewhere = Cluster::start("");
+    std::fs::write(&file, dump).expect("written");
+    elsewhere.connect("postgres").batch_execute("CREATE ROLE guest LOGIN").expect("the roles come first");
+    elsewhere.run("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &file.display().to_string(), "postgres"]);
+    std::fs::remove_file(&file).expect("removed");
+
+    let mut sql = elsewhere.connect_as("guest", "postgres").expect("connected");
+    let day =
+        format!("[{}, {})", calsync_integration::items::at(1, "00:00"), calsync_integration::items::at(2, "00:00"));
+    let busy = sql
+        .query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[])
+        .expect_err("no reader there yet");
+    assert_eq!(sqlstate(&busy), "42501");
+    elsewhere.connect("postgres").batch_execute("GRANT calsync_reader TO guest").expect("memberships are the server's");
+    let busy = sql
+        .query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[])
+        .expect("shared there, too");
+    assert_eq!(busy.len(), 1);
+}
+
+#[test]
+fn a_calendar_without_a_worker_role_is_still_synced_in_the_foreground() {
+    let mut world = World::with("calsync.databases = 'none of these'");
+    world.google.add_calendar(&NewCalendar::new("ben@example.com")).expect("a calendar");
+    world
+        .sql
+        .batch_execute("ALTER ROLE calsync_worker NOLOGIN; CREATE ROLE app LOGIN; GRANT calsync_operator TO app")
+        .expect("roles");
+    let mut app = world.cluster.connect_as("app", "postgres").expect("connected");
+
+    app.batch_execute("SELECT calsync_subscribe('ben@example.com')").expect("subscribed");
+    app.batch_execute("CALL calsync_run()").expect("synced");
+
+    assert_eq!(
+        app.query_one("SELECT state::text FROM calsync.status", &[]).expect("one").get::<_, String>(0),
+        "active"
+    );
+}
