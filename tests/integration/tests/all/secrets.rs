@@ -148,7 +148,8 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
         .sql
         .batch_execute(
             "CREATE EXTENSION pg_stat_statements; CREATE ROLE reader LOGIN; GRANT calsync_reader TO reader; \
-                             CREATE ROLE operator LOGIN; GRANT calsync_operator TO operator",
+                             CREATE ROLE operator LOGIN; GRANT calsync_operator TO operator; \
+             CREATE ROLE detail LOGIN; GRANT calsync_detail TO detail",
         )
         .expect("roles");
     let key = ServiceAccountKey::generate("robot@project.example");
@@ -214,7 +215,7 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
     fs::write(&path, good).expect("mended");
     world.sql.execute("SELECT calsync_rotate_key()", &[]).expect("rotated");
 
-    for role in ["postgres", "operator", "reader"] {
+    for role in ["postgres", "operator", "detail", "reader"] {
         let mut sql = world.cluster.connect_as(role, "postgres").expect(role);
         assert_clean(&format!("what {role} may read"), &everything_shown_to(&mut sql), &needles);
     }
