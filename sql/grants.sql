@@ -13,7 +13,7 @@ REVOKE ALL ON FUNCTION
     calsync_share(text, text), calsync_unshare(text, text),
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
-    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text),
+    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_rotate_key(),
     calsync_busy(tstzrange, text[], calsync.busy_status[], text),
     calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
     calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),
@@ -56,6 +56,8 @@ GRANT EXECUTE ON FUNCTION calsync_health() TO calsync_reader;
 GRANT EXECUTE ON FUNCTION calsync_changes(bigint, text[]), calsync.change_lines(bigint, text[])
 TO calsync_detail, calsync_operator;
 GRANT EXECUTE ON FUNCTION calsync_check(text[]), calsync_repair(text[]), calsync_cleanup() TO calsync_operator;
+-- Of all roles' credentials: for who owns the tables.
+GRANT EXECUTE ON FUNCTION calsync_rotate_key() TO calsync_worker;
 
 -- Last of all: a worker may start as soon as this commits.
 SELECT calsync.announce();

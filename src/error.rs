@@ -144,6 +144,19 @@ impl Error {
         }
     }
 
+    /// A credential that is not good, or that cannot be sealed or opened.
+    pub fn credential(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Credential { message: message.into(), detail: detail.into(), hint: hint.into() }
+    }
+
+    /// Message, detail and hint in one text, for `last_error`.
+    pub fn told(&self) -> String {
+        let Parts { detail, hint, .. } = self.parts();
+        let parts = [self.to_string(), detail, hint];
+        let said = parts.iter().map(|part| part.trim_end_matches('.')).filter(|part| !part.is_empty());
+        said.collect::<Vec<_>>().join(". ")
+    }
+
     /// The calendar that cannot answer.
     fn calendar(&self) -> Option<&str> {
         match self {
@@ -454,7 +467,7 @@ impl<T> Report<T> for Result<T, Error> {
 }
 
 /// MAKE_SQLSTATE of elog.h: six bits a character.
-fn packed(code: &[u8; 5]) -> c_int {
+pub fn packed(code: &[u8; 5]) -> c_int {
     code.iter().rev().fold(0, |packed, byte| packed << 6 | c_int::from((byte - b'0') & 0x3f))
 }
 

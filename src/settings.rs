@@ -177,7 +177,7 @@ fn define_network() {
         (c"calsync.google_api_url", c"Where the Google Calendar API is.", &GOOGLE_API_URL),
         (
             c"calsync.google_token_url",
-            c"Where Google's OAuth tokens come from. Not used in this version.",
+            c"Where Google's access tokens come from. Secrets are sent there.",
             &GOOGLE_TOKEN_URL,
         ),
     ] {
@@ -206,7 +206,7 @@ fn define_network() {
         ),
         (
             c"calsync.key_file",
-            c"The key that seals secrets; relative to the data directory. Not used in this version.",
+            c"The file with the keys that seal secrets; relative to the data directory. Made at first use.",
             &KEY_FILE,
         ),
     ] {
@@ -345,6 +345,11 @@ pub fn max_staleness() -> i64 {
 
 pub fn on_uncovered() -> OnUncovered {
     ON_UNCOVERED.get()
+}
+
+/// As it was set; empty: none.
+pub fn key_file() -> String {
+    text(&KEY_FILE)
 }
 
 /// As whom the worker connects.

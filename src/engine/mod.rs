@@ -9,13 +9,16 @@
 //! - an ERROR while applying one calendar is that calendar's failure, and the others go on
 //! - a process that dies in a round leaves the calendar as it was, to be claimed again
 //! - a calendar whose row a forgotten transaction has locked is passed over, the others go on
+//! - an answer that repeats a secret of its request loses it before anything reads it
 //! - ten thousand calendars that are due after an outage are asked for as fast as the provider answers and the budgets
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
 mod client;
+mod flight;
 pub mod http;
 mod round;
+mod tokens;
 pub mod transactions;
 pub mod upkeep;
 
@@ -23,20 +26,22 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use calsync_core::budget::Spent;
-use calsync_core::providers::Answer;
+use calsync_core::providers::Mask;
 use calsync_core::ramp::Ramp;
 
 use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
 use crate::store::time;
 use budgets::{Budgets, Credential};
+use flight::Flight;
 use http::{Exchange, HttpThreads};
-use round::{Next, Reading, Round};
+use round::{Heard, Next, Reading, Round};
+use tokens::Tokens;
 use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
-/// So many rounds may wait for a budget or a lock for each that may fly.
+/// So many rounds may wait for a budget, a token or a lock for each that may fly.
 const WAITING_ROOM: usize = 4;
 /// Places beyond the ramp's width, within calsync.max_concurrency, for calendars that somebody waits for.
 const RESERVE: usize = 4;
@@ -46,14 +51,16 @@ const LOCKED_RETRY: Duration = Duration::from_secs(1);
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
     http: HttpThreads,
-    rounds: HashMap<u64, Round>,
+    /// By ticket: what is in flight, and what of its request must not be seen in the answer.
+    flights: HashMap<u64, (Flight, Mask)>,
     next_ticket: u64,
     budgets: Budgets,
+    tokens: Tokens,
     ramp: Ramp,
     /// Rounds whose next request must wait for the budget, and how long.
     held_back: Vec<(Round, Instant)>,
     /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
-    locked: Vec<(Round, Answer, Instant)>,
+    locked: Vec<(Round, Heard, Instant)>,
     last_unlocking: Option<Instant>,
     /// Since the engine was made.
     pub counts: Counts,
@@ -73,9 +80,10 @@ impl Engine {
     pub fn new(settings: &Settings) -> std::io::Result<Self> {
         Ok(Engine {
             http: HttpThreads::new(settings)?,
-            rounds: HashMap::new(),
+            flights: HashMap::new(),
             next_ticket: 0,
             budgets: Budgets::default(),
+            tokens: Tokens::default(),
             ramp: Ramp::default(),
             held_back: Vec::new(),
             locked: Vec::new(),
@@ -94,13 +102,15 @@ impl Engine {
         self.http.doorbell()
     }
 
+    /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.under_way() == 0
+        self.flights.is_empty() && self.under_way() == 0 && !self.tokens.is_about_to_store()
     }
 
     /// Rounds claimed and not ended.
     pub fn under_way(&self) -> usize {
-        self.rounds.len() + self.held_back.len() + self.locked.len()
+        let flights = self.flights.values().map(|(flight, _)| flight).chain(self.tokens.waiting());
+        flights.filter(|flight| flight.is_round()).count() + self.held_back.len() + self.locked.len()
     }
 
     /// How many rounds may be under way just now.
@@ -115,9 +125,9 @@ impl Engine {
     }
 
     fn room(&self, settings: &Settings) -> usize {
-        let waiting = self.held_back.len() + self.locked.len();
+        let waiting = self.held_back.len() + self.locked.len() + self.tokens.waiting().count();
         let most_waiting = WAITING_ROOM * settings.max_concurrency;
-        self.width(settings).saturating_sub(self.rounds.len()).min(most_waiting.saturating_sub(waiting))
+        self.width(settings).saturating_sub(self.flights.len()).min(most_waiting.saturating_sub(waiting))
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -130,17 +140,22 @@ impl Engine {
     ) -> Result<usize, UnitFailed> {
         let room = self.room(settings).min(at_most);
         // The way is narrow at first, and in an outage; not for a calendar that somebody waits for.
-        let most = settings.max_concurrency.saturating_sub(self.rounds.len());
+        let most = settings.max_concurrency.saturating_sub(self.flights.len());
         let reserve = if at_most == usize::MAX { RESERVE.min(most.saturating_sub(room)) } else { 0 };
         if room + reserve == 0 || !settings.enabled {
             return Ok(0);
         }
-        let budgets = &mut self.budgets;
-        // Of a credential whose rounds wait for its budget no further calendar is begun.
-        let waiting: Vec<Credential> = self.held_back.iter().map(|(round, _)| round.credential()).collect();
+        let (budgets, tokens) = (&mut self.budgets, &self.tokens);
+        // Of a credential whose rounds wait for its budget, or its token, no further calendar is begun.
+        let held_back = self.held_back.iter().map(|(round, _)| round.credential());
+        let waiting: Vec<Credential> = held_back.chain(self.tokens.awaited()).collect();
         let claimed = transactions.run(&mut || {
             let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
             claims::claim(room, reserve, lease(settings), spent, |credential| {
+                // It will fail for lack of a token, and cost no request.
+                if tokens.has_nothing_to_show(credential) {
+                    return Permit::Go;
+                }
                 match budgets.charge(credential, settings) {
                     Ok(()) => Permit::Go,
                     Err(Spent::Credential { .. }) => Permit::NotThisCredential,
@@ -150,7 +165,7 @@ impl Engine {
         })?;
         let count = claimed.len();
         for claim in claimed {
-            self.send(Round::begin(claim, settings), settings);
+            self.send(Flight::Round(Box::new(Round::begin(claim, settings))), transactions, settings);
         }
         Ok(count)
     }
@@ -159,25 +174,33 @@ impl Engine {
     ///
     /// An answer with news is a transaction of its own; those that say "nothing new" share one.
     pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        let mut read: Vec<(Round, Answer, Reading)> = Vec::new();
+        let mut read: Vec<(Round, Heard, Reading)> = Vec::new();
+        let mut again: Vec<Round> = Vec::new();
         for Exchange { ticket, answer } in self.http.take_answers() {
-            let Some(mut round) = self.rounds.remove(&ticket) else { continue };
-            let reading = round.read(&answer);
+            let Some((flight, mask)) = self.flights.remove(&ticket) else { continue };
             self.counts.answers += 1;
             self.counts.last_answer_at = time::micros(chrono::Utc::now());
-            if reading.is_failure() {
-                self.counts.failures += 1;
+            let answer = mask.answer(answer, flight.is_granted_secrets());
+            match flight {
+                Flight::Round(mut round) => {
+                    if self.rejects_token(&mut round, &answer) {
+                        again.push(*round);
+                        continue;
+                    }
+                    let heard = Heard::Answer(answer);
+                    let reading = round.read(&heard);
+                    self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
+                    read.push((*round, heard, reading));
+                }
+                Flight::Token(refresh) => self.token_came(&refresh, &answer, transactions, settings),
             }
-            if reading.is_providers_trouble() {
-                self.ramp.failed();
-            } else {
-                self.ramp.answered(settings.max_concurrency);
-            }
-            read.push((round, answer, reading));
         }
         round::end_quiet(&mut read, transactions, settings);
-        for (round, answer, reading) in read {
-            self.act(round, answer, reading, Instant::now(), transactions, settings);
+        for (round, heard, reading) in read {
+            self.act(round, heard, reading, Instant::now(), transactions, settings);
+        }
+        for round in again {
+            self.request(round, transactions, settings);
         }
         self.retry_locked(transactions, settings);
         let now = Instant::now();
@@ -190,10 +213,20 @@ impl Engine {
         }
     }
 
+    /// An answer that failed is counted; one that shows the provider in trouble makes the way narrower.
+    fn note(&mut self, is_failure: bool, is_providers_trouble: bool, settings: &Settings) {
+        self.counts.failures += u64::from(is_failure);
+        if is_providers_trouble {
+            self.ramp.failed();
+        } else {
+            self.ramp.answered(settings.max_concurrency);
+        }
+    }
+
     fn act(
         &mut self,
         round: Round,
-        answer: Answer,
+        heard: Heard,
         reading: Reading,
         since: Instant,
         transactions: &mut impl Transactions,
@@ -204,7 +237,7 @@ impl Engine {
             Next::Ended => {}
             // Answers are large: what there is no room for is asked again once the lease has run out.
             Next::Locked(round) if self.locked.len() < settings.max_concurrency => {
-                self.locked.push((round, answer, since));
+                self.locked.push((round, heard, since));
             }
             Next::Locked(_) => {}
         }
@@ -212,14 +245,16 @@ impl Engine {
 
     /// Those that waited longer than their lease are given up: the calendar is claimed anew once it is free.
     fn retry_locked(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        if self.locked.is_empty() || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
+        let waits = !self.locked.is_empty() || self.tokens.has_unstored();
+        if !waits || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
             return;
         }
         self.last_unlocking = Some(Instant::now());
-        for (mut round, answer, since) in std::mem::take(&mut self.locked) {
+        self.tokens.store(transactions);
+        for (mut round, heard, since) in std::mem::take(&mut self.locked) {
             if since.elapsed() < lease(settings) {
-                let reading = round.read(&answer);
-                self.act(round, answer, reading, since, transactions, settings);
+                let reading = round.read(&heard);
+                self.act(round, heard, reading, since, transactions, settings);
             }
         }
     }
@@ -230,23 +265,15 @@ impl Engine {
             return round.give_back(transactions);
         }
         match self.budgets.charge(&round.credential(), settings) {
-            Ok(()) => self.send(round, settings),
+            Ok(()) => self.send(Flight::Round(Box::new(round)), transactions, settings),
             Err(spent) => self.held_back.push((round, Instant::now() + budgets::wait_until(spent.until()))),
         }
-    }
-
-    fn send(&mut self, round: Round, settings: &Settings) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.counts.requests += 1;
-        self.http.send(ticket, round.request(settings));
-        self.rounds.insert(ticket, round);
     }
 
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let locked = (!self.locked.is_empty()).then_some(LOCKED_RETRY);
+        let locked = (!self.locked.is_empty() || self.tokens.is_about_to_store()).then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }

@@ -83,6 +83,7 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
         Problem::NeverDue => "due now",
+        Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
         Problem::UnknownGuest => "no longer shared with it",
         Problem::UnknownOwner => {
             "none: rename the role back; or, as a superuser, set the owner in calsync.subscription and \

@@ -189,6 +189,27 @@ impl World {
             .collect()
     }
 
+    /// The requests for access tokens, oldest first: the form, decoded.
+    pub fn token_requests(&self) -> Vec<HashMap<String, String>> {
+        let log = self.google.log();
+        let forms = log.iter().filter(|entry| entry.path == "/token").map(|entry| &entry.body);
+        forms.map(|body| form_urlencoded::parse(body.as_bytes()).into_owned().collect()).collect()
+    }
+
+    /// The header Authorization of each list of events, oldest first.
+    pub fn authorizations(&self) -> Vec<String> {
+        let log = self.google.log();
+        let lists = log.iter().filter(|entry| entry.path.ends_with("/events"));
+        lists.map(|entry| entry.header("authorization").unwrap_or_default().to_owned()).collect()
+    }
+
+    /// `calsync_add_credential`, with bind parameters.
+    pub fn add_credential(&mut self, name: &str, secret: &Value) {
+        self.sql
+            .execute("SELECT calsync_add_credential($1, 'google', $2)", &[&name, secret])
+            .expect("the credential can be added");
+    }
+
     /// How many of them asked for a delta.
     pub fn deltas(&self) -> usize {
         self.lists().iter().filter(|query| query.contains_key("syncToken")).count()

@@ -2,6 +2,7 @@
 //!
 //! Calendars are listed with `singleEvents=false` (masters, exceptions and tombstones) and expanded locally; see
 //! [`list`] for why. [`event::read_item`] reads one event resource, [`answer::read_answer`] one whole response.
+//! [`token`] asks for the access token that all of this needs.
 
 pub mod answer;
 pub mod event;
@@ -10,6 +11,7 @@ pub mod list;
 pub(crate) mod list_text;
 pub mod series;
 pub(crate) mod text;
+pub mod token;
 mod when;
 
 pub use answer::read_answer;
