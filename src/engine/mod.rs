@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use calsync_core::budget::Spent;
-use calsync_core::providers::Answer;
+use calsync_core::providers::{Answer, Request};
 use calsync_core::ramp::Ramp;
 
 use crate::settings::Settings;
@@ -42,10 +42,17 @@ const RESERVE: usize = 4;
 /// How often an answer is tried again whose calendar somebody has locked.
 const LOCKED_RETRY: Duration = Duration::from_secs(1);
 
+/// What a request that is in flight was sent for, and so who gets its answer.
+enum Flight {
+    /// A page of a calendar.
+    Round(Round),
+}
+
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
     http: HttpThreads,
-    rounds: HashMap<u64, Round>,
+    /// By ticket.
+    flights: HashMap<u64, Flight>,
     next_ticket: u64,
     budgets: Budgets,
     ramp: Ramp,
@@ -72,7 +79,7 @@ impl Engine {
     pub fn new(settings: &Settings) -> std::io::Result<Self> {
         Ok(Engine {
             http: HttpThreads::new(settings)?,
-            rounds: HashMap::new(),
+            flights: HashMap::new(),
             next_ticket: 0,
             budgets: Budgets::default(),
             ramp: Ramp::default(),
@@ -93,13 +100,15 @@ impl Engine {
         self.http.doorbell()
     }
 
+    /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.under_way() == 0
+        self.flights.is_empty() && self.under_way() == 0
     }
 
     /// Rounds claimed and not ended.
     pub fn under_way(&self) -> usize {
-        self.rounds.len() + self.held_back.len() + self.locked.len()
+        let flying = self.flights.values().filter(|flight| matches!(flight, Flight::Round(_))).count();
+        flying + self.held_back.len() + self.locked.len()
     }
 
     /// How many rounds may be under way just now.
@@ -116,7 +125,7 @@ impl Engine {
     fn room(&self, settings: &Settings) -> usize {
         let waiting = self.held_back.len() + self.locked.len();
         let most_waiting = WAITING_ROOM * settings.max_concurrency;
-        self.width(settings).saturating_sub(self.rounds.len()).min(most_waiting.saturating_sub(waiting))
+        self.width(settings).saturating_sub(self.flights.len()).min(most_waiting.saturating_sub(waiting))
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -129,7 +138,7 @@ impl Engine {
     ) -> Result<usize, UnitFailed> {
         let room = self.room(settings).min(at_most);
         // The way is narrow at first, and in an outage; not for a calendar that somebody waits for.
-        let most = settings.max_concurrency.saturating_sub(self.rounds.len());
+        let most = settings.max_concurrency.saturating_sub(self.flights.len());
         let reserve = if at_most == usize::MAX { RESERVE.min(most.saturating_sub(room)) } else { 0 };
         if room + reserve == 0 || !settings.enabled {
             return Ok(0);
@@ -160,19 +169,16 @@ impl Engine {
     pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
         let mut read: Vec<(Round, Answer, Reading)> = Vec::new();
         for Exchange { ticket, answer } in self.http.take_answers() {
-            let Some(mut round) = self.rounds.remove(&ticket) else { continue };
-            let reading = round.read(&answer);
+            let Some(flight) = self.flights.remove(&ticket) else { continue };
             self.counts.answers += 1;
             self.counts.last_answer_at = time::micros(chrono::Utc::now());
-            if reading.is_failure() {
-                self.counts.failures += 1;
+            match flight {
+                Flight::Round(mut round) => {
+                    let reading = round.read(&answer);
+                    self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
+                    read.push((round, answer, reading));
+                }
             }
-            if reading.is_providers_trouble() {
-                self.ramp.failed();
-            } else {
-                self.ramp.answered(settings.max_concurrency);
-            }
-            read.push((round, answer, reading));
         }
         round::end_quiet(&mut read, transactions, settings);
         for (round, answer, reading) in read {
@@ -186,6 +192,16 @@ impl Engine {
             } else {
                 self.held_back.push((round, due));
             }
+        }
+    }
+
+    /// An answer that failed is counted; one that shows the provider in trouble makes the way narrower.
+    fn note(&mut self, is_failure: bool, is_providers_trouble: bool, settings: &Settings) {
+        self.counts.failures += u64::from(is_failure);
+        if is_providers_trouble {
+            self.ramp.failed();
+        } else {
+            self.ramp.answered(settings.max_concurrency);
         }
     }
 
@@ -235,11 +251,17 @@ impl Engine {
     }
 
     fn send(&mut self, round: Round, settings: &Settings) {
+        let request = round.request(settings);
+        self.fly(Flight::Round(round), request);
+    }
+
+    /// Sends a request; its answer comes to [`Self::handle_answers`].
+    fn fly(&mut self, flight: Flight, request: Request) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.counts.requests += 1;
-        self.http.send(ticket, round.request(settings));
-        self.rounds.insert(ticket, round);
+        self.http.send(ticket, request);
+        self.flights.insert(ticket, flight);
     }
 
     /// The longest time to sleep while something waits here for its time; None: nothing does.

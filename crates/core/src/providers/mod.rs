@@ -33,7 +33,11 @@ impl fmt::Debug for Request {
             Method::Get => "GET",
             Method::Post(_) => "POST",
         };
-        f.debug_struct("Request").field("method", &method).field("url", &address).field("headers", &headers).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", &method)
+            .field("url", &address)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
     }
 }
 
