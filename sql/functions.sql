@@ -173,6 +173,15 @@ CREATE FUNCTION calsync_drop_credential(name text)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_drop_credential_wrapper';
 COMMENT ON FUNCTION calsync_drop_credential IS 'Forgets a credential. False where there is none of that name';
 
+-- ---------------------------------------------------------------------------------------------------------- push
+
+CREATE FUNCTION calsync_webhook(headers jsonb, body text DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_webhook_wrapper';
+COMMENT ON FUNCTION calsync_webhook IS
+    'Takes a provider''s push notification: its HTTP headers as an object, names in any case. Makes the calendars of its '
+    'channel due at commit and returns the status to answer: 200, 400 no notification, 403 forged, 404 unknown channel. '
+    'Granted to nobody: GRANT EXECUTE to the role of the receiver, which needs no other right';
+
 -- ---------------------------------------------------------------------------------------------------- operations
 
 CREATE FUNCTION calsync_version()

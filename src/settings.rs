@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use calsync_core::providers::google::address::{self, Undeliverable};
 use calsync_core::schedule::Polling;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -175,7 +176,7 @@ fn define_network() {
         ),
         (
             c"calsync.webhook_url",
-            c"Where providers send push notifications. Empty: no push. Not used in this version.",
+            c"Where providers send push notifications: an https URL whose requests reach calsync_webhook(). Empty: no push.",
             &WEBHOOK_URL,
         ),
         (
@@ -246,7 +247,18 @@ pub struct Settings {
     /// In bytes.
     pub max_response_size: u64,
     pub google_api_url: String,
+    pub webhook: Webhook,
     pub allow_private_network: bool,
+}
+
+/// Where notifications shall go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Webhook {
+    /// No push.
+    None,
+    /// What is set is no address that a provider would deliver to.
+    Unusable(Undeliverable),
+    Address(String),
 }
 
 /// How much of time is expanded.
@@ -273,8 +285,21 @@ impl Settings {
             request_timeout: millis(&REQUEST_TIMEOUT),
             max_response_size: MAX_RESPONSE_SIZE.get().max(1) as u64 * 1024,
             google_api_url: text(&GOOGLE_API_URL),
+            webhook: webhook(),
             allow_private_network: ALLOW_PRIVATE_NETWORK.get(),
         }
+    }
+}
+
+/// `calsync.webhook_url`, checked.
+pub fn webhook() -> Webhook {
+    let url = text(&WEBHOOK_URL);
+    if url.is_empty() {
+        return Webhook::None;
+    }
+    match address::check(&url, ALLOW_PRIVATE_NETWORK.get()) {
+        Ok(()) => Webhook::Address(url),
+        Err(why) => Webhook::Unusable(why),
     }
 }
 

@@ -19,6 +19,7 @@ mod rows;
 mod run;
 mod slots;
 mod subscription;
+mod webhook;
 
 use std::ffi::CStr;
 

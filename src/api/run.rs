@@ -77,7 +77,9 @@ fn sync(transactions: &mut ProcedureTransactions, settings: &Settings, at_most: 
     transactions.run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))?;
     let mut left = at_most;
     loop {
+        engine.pass_on_news(transactions)?;
         left -= engine.claim(transactions, settings, left)?;
+        engine.tend_channels(transactions, settings)?;
         // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
         let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
         if engine.is_idle() && wait.is_none() {

@@ -1,4 +1,5 @@
-//! Rounds of syncing: claim what is due, ask, apply, until nothing is due.
+//! Rounds of syncing: claim what is due, ask, apply, until nothing is due. Beside them push channels are tended
+//! ([`channels`]).
 //!
 //! The same engine runs in the background worker and in the foreground (`CALL calsync_run()`); they differ in how a
 //! unit of work becomes a transaction ([`transactions`]) and in when they stop. Requests fly on threads of their own
@@ -13,6 +14,7 @@
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
+mod channels;
 pub mod http;
 mod round;
 pub mod transactions;
@@ -29,6 +31,7 @@ use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
 use crate::store::time;
 use budgets::{Budgets, Credential};
+use channels::{ChannelFlight, Tending};
 use http::{Exchange, HttpThreads};
 use round::{Next, Reading, Round};
 use transactions::{Transactions, UnitFailed};
@@ -46,6 +49,8 @@ const LOCKED_RETRY: Duration = Duration::from_secs(1);
 enum Flight {
     /// A page of a calendar.
     Round(Round),
+    /// A push channel, to be opened or stopped.
+    Channel(ChannelFlight),
 }
 
 /// Rounds under way, and what is needed to run them.
@@ -61,6 +66,7 @@ pub struct Engine {
     /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
     locked: Vec<(Round, Answer, Instant)>,
     last_unlocking: Option<Instant>,
+    tending: Tending,
     /// Since the engine was made.
     pub counts: Counts,
 }
@@ -86,6 +92,7 @@ impl Engine {
             held_back: Vec::new(),
             locked: Vec::new(),
             last_unlocking: None,
+            tending: Tending::default(),
             counts: Counts::default(),
         })
     }
@@ -93,6 +100,7 @@ impl Engine {
     /// The threads' settings follow the configuration.
     pub fn reconfigure(&mut self, settings: &Settings) {
         self.http.reconfigure(settings);
+        self.look_at_channels_soon();
     }
 
     /// Becomes readable when an answer has come.
@@ -102,7 +110,7 @@ impl Engine {
 
     /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.under_way() == 0
+        self.flights.is_empty() && self.under_way() == 0 && !self.has_locked_channels()
     }
 
     /// Rounds claimed and not ended.
@@ -178,6 +186,11 @@ impl Engine {
                     self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
                     read.push((round, answer, reading));
                 }
+                Flight::Channel(flight) => {
+                    let (is_failure, is_trouble) = Self::channel_trouble(&flight, &answer);
+                    self.note(is_failure, is_trouble, settings);
+                    self.act_on_channel(flight, answer, Instant::now(), transactions);
+                }
             }
         }
         round::end_quiet(&mut read, transactions, settings);
@@ -214,6 +227,10 @@ impl Engine {
         transactions: &mut impl Transactions,
         settings: &Settings,
     ) {
+        if round.is_the_first() {
+            // Now that it is synced it may be watched.
+            self.look_at_channels_soon();
+        }
         match round.act(reading, transactions, settings) {
             Next::Request(round) => self.request(round, transactions, settings),
             Next::Ended => {}
@@ -227,10 +244,12 @@ impl Engine {
 
     /// Those that waited longer than their lease are given up: the calendar is claimed anew once it is free.
     fn retry_locked(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        if self.locked.is_empty() || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
+        let nothing_waits = self.locked.is_empty() && !self.has_locked_channels();
+        if nothing_waits || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
             return;
         }
         self.last_unlocking = Some(Instant::now());
+        self.retry_locked_channels(transactions, settings);
         for (mut round, answer, since) in std::mem::take(&mut self.locked) {
             if since.elapsed() < lease(settings) {
                 let reading = round.read(&answer);
@@ -267,11 +286,19 @@ impl Engine {
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let locked = (!self.locked.is_empty()).then_some(LOCKED_RETRY);
+        let locked = (!self.locked.is_empty() || self.has_locked_channels()).then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }
 
 fn lease(settings: &Settings) -> Duration {
     settings.request_timeout + LEASE_SLACK
+}
+
+/// In 0..1; for jitter only.
+pub fn random() -> f64 {
+    // SAFETY: fills a buffer of the size it is told; false (no entropy) leaves zeroes, which is a fine jitter.
+    let mut bytes = [0u8; 8];
+    unsafe { pgrx::pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -8,7 +8,7 @@ use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss}
 use chrono::{DateTime, Utc};
 
 use super::budgets::Credential;
-use super::lease;
+use super::{lease, random};
 use super::transactions::{Transactions, UnitFailed};
 use crate::settings::Settings;
 use crate::store::claims::{self, Claim};
@@ -70,6 +70,11 @@ impl Round {
         self.claim.credential()
     }
 
+    /// The calendar has never been synced before.
+    pub fn is_the_first(&self) -> bool {
+        self.claim.subscription.full_synced_at.is_none()
+    }
+
     /// The round shall not go on: somebody else may claim the calendar.
     pub fn give_back(self, transactions: &mut impl Transactions) {
         let _ = transactions.run(&mut || claims::give_back(&self.claim.subscription));
@@ -110,8 +115,9 @@ impl Round {
 
     fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
         let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
-        let wait = if self.claim.watched { settings.push_poll_interval } else { interval };
-        NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()) }
+        let pushed = self.claim.watched && settings.push_poll_interval > interval;
+        let wait = if pushed { settings.push_poll_interval } else { interval };
+        NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()), pushed }
     }
 
     fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
@@ -238,12 +244,4 @@ fn is_full_sync_due(claim: &Subscription, settings: &Settings, now: DateTime<Utc
 
 fn could_not_apply(failed: &UnitFailed) -> Failure {
     Failure::new(FailureKind::Passing, format!("the answer could not be applied: {}", failed.reason))
-}
-
-/// In 0..1; for jitter only.
-fn random() -> f64 {
-    // SAFETY: fills a buffer of the size it is told; false (no entropy) leaves zeroes, which is a fine jitter.
-    let mut bytes = [0u8; 8];
-    unsafe { pgrx::pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
-    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -1,0 +1,327 @@
+//! Channels, as the engine tends them: news is passed on, what is missing is opened, what nobody needs is stopped.
+//!
+//! Requests for channels fly beside the rounds, are charged to the same budgets, and take a quarter of the places at
+//! most: a calendar that is polled misses nothing, so they can wait. What is to be done is found out by looking at the
+//! tables, every half a minute and when there is reason to look; subscriptions are gone through in order, a few at a time,
+//! so that looking at ten thousand of them is one pass and not one for each channel.
+
+use std::time::{Duration, Instant};
+
+use calsync_core::budget::Spent;
+use calsync_core::providers::google::channel::{
+    self, Opening, Refusal, RefusedFor, StopRequest, Stopping, WatchRequest,
+};
+use calsync_core::providers::{Answer, Request};
+use calsync_core::sync::{Failure, FailureKind};
+use chrono::{DateTime, Utc};
+
+use super::transactions::{Transactions, UnitFailed};
+use super::{Engine, Flight, LOCKED_RETRY, budgets, lease, random};
+use crate::error::Error;
+use crate::settings::{Settings, Webhook};
+use crate::store::channel::{self as store, Channel, Token, Wish};
+use crate::store::claims::{Permit, do_not_wait_for_the_disk};
+use crate::store::notification;
+use crate::store::rounds::Outcome;
+
+/// How long a look at the tables is good for, where nothing gives reason to look again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// Looks are at least so far apart.
+const SHORTEST_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Channels whose news are passed on in one transaction.
+const AT_ONCE: usize = 100;
+
+/// What is known between looks.
+#[derive(Default)]
+pub struct Tending {
+    last_look: Option<Instant>,
+    next_look: Option<Instant>,
+    /// A pass is under way, and has come this far in the order of subscriptions.
+    cursor: Option<i64>,
+    /// Some calendars that there is news of are locked, since the last try.
+    news_waits: Option<Instant>,
+    /// Answers whose channel somebody has locked, and since when.
+    locked: Vec<(ChannelFlight, Answer, Instant)>,
+}
+
+/// A request about a channel that is in flight.
+pub struct ChannelFlight {
+    channel: Channel,
+    what: What,
+}
+
+enum What {
+    Watch { token: Token, asked_at: DateTime<Utc> },
+    Stop { resource_id: String },
+}
+
+/// What the answer to such a request means.
+enum Meaning {
+    Opened { resource_id: String, expires_at: DateTime<Utc> },
+    NotOpened { refused: Option<RefusedFor>, failure: Failure },
+    Stopped,
+    NotStopped(Failure),
+}
+
+impl ChannelFlight {
+    fn request(&self, settings: &Settings) -> Request {
+        let base_url = settings.google_api_url.as_str();
+        let Channel { id, remote_id, address, .. } = &self.channel;
+        match &self.what {
+            What::Watch { token, .. } => WatchRequest {
+                base_url,
+                calendar: remote_id,
+                channel_id: id,
+                token: token.text(),
+                address,
+                bearer: None,
+            }
+            .request(),
+            What::Stop { resource_id } => {
+                StopRequest { base_url, channel_id: id, resource_id, bearer: None }.request()
+            }
+        }
+    }
+
+    fn read(&self, answer: &Answer) -> Meaning {
+        match &self.what {
+            What::Watch { asked_at, .. } => match channel::read_opening(answer, *asked_at) {
+                Opening::Opened { resource_id, expires_at } => Meaning::Opened { resource_id, expires_at },
+                Opening::Unknown(failure) => Meaning::NotOpened { refused: None, failure },
+                Opening::Refused(Refusal { why, failure }) => Meaning::NotOpened { refused: Some(why), failure },
+            },
+            What::Stop { .. } => match channel::read_stopping(answer) {
+                Stopping::Gone => Meaning::Stopped,
+                Stopping::Failed(failure) => Meaning::NotStopped(failure),
+            },
+        }
+    }
+
+    /// Writes down what the answer means.
+    fn act(&self, meaning: &Meaning) -> Result<Outcome<()>, Error> {
+        let (channel, now, random) = (&self.channel, Utc::now(), random());
+        match meaning {
+            Meaning::Opened { resource_id, expires_at } => {
+                store::opened(channel, resource_id, *expires_at, channel::renewal(now, *expires_at, random))
+            }
+            Meaning::NotOpened { refused, failure } => {
+                let retry_at = channel::next_opening(now, channel.failures, *refused, failure, random);
+                store::not_opened(channel, *refused, failure, retry_at, random)
+            }
+            Meaning::Stopped => store::stopped(channel),
+            Meaning::NotStopped(failure) => {
+                let retry_at = channel::next_stop(now, channel.failures, failure, random);
+                store::not_stopped(channel, failure, retry_at, random)
+            }
+        }
+    }
+}
+
+impl Meaning {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Meaning::NotOpened { failure, .. } | Meaning::NotStopped(failure) => Some(failure),
+            Meaning::Opened { .. } | Meaning::Stopped => None,
+        }
+    }
+}
+
+impl Engine {
+    /// The tables are looked at again soon: settings changed, or a calendar may be watched now.
+    pub fn look_at_channels_soon(&mut self) {
+        let earliest = self.tending.last_look.map(|last| last + SHORTEST_LOOK_INTERVAL);
+        self.tending.next_look = earliest.or(Some(Instant::now()));
+    }
+
+    /// Makes the calendars due that notifications told of, since the last call or before that.
+    pub fn pass_on_news(&mut self, transactions: &mut impl Transactions) -> Result<(), UnitFailed> {
+        if self.tending.news_waits.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
+            return Ok(());
+        }
+        let some_wait = transactions.run(&mut || {
+            do_not_wait_for_the_disk();
+            notification::pass_on(AT_ONCE)
+        })?;
+        self.tending.news_waits = some_wait.then(Instant::now);
+        Ok(())
+    }
+
+    /// Stops and opens channels as far as there is room, if it is time to.
+    pub fn tend_channels(
+        &mut self,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Result<(), UnitFailed> {
+        if !settings.enabled {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.tending.cursor.is_none() {
+            if self.tending.next_look.is_some_and(|next| next > now) {
+                return Ok(());
+            }
+            let wish = wish(settings);
+            transactions.run(&mut || store::settle(wish))?;
+            self.tending.cursor = Some(0);
+            self.tending.last_look = Some(now);
+            self.tending.next_look = Some(now + LOOK_INTERVAL);
+        }
+        let room = self.room_for_channels(settings);
+        if room == 0 {
+            return Ok(());
+        }
+        let stopped = self.stop_channels(room, transactions, settings)?;
+        if stopped < room {
+            self.open_channels(room - stopped, transactions, settings)?;
+        }
+        Ok(())
+    }
+
+    /// A quarter of the places, of which there is always one.
+    fn room_for_channels(&self, settings: &Settings) -> usize {
+        let flying = self.flights.values().filter(|flight| matches!(flight, Flight::Channel(_))).count();
+        let free = settings.max_concurrency.saturating_sub(self.flights.len());
+        let waiting = self.tending.locked.len();
+        (settings.max_concurrency / 4).max(1).saturating_sub(flying + waiting).min(free)
+    }
+
+    fn stop_channels(
+        &mut self,
+        room: usize,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Result<usize, UnitFailed> {
+        let budgets = &mut self.budgets;
+        let claims = transactions.run(&mut || {
+            store::claim_stops(room, lease(settings), |credential| permit(budgets, credential, settings))
+        })?;
+        let count = claims.len();
+        for (channel, resource_id) in claims {
+            self.ask(ChannelFlight { channel, what: What::Stop { resource_id } }, settings);
+        }
+        Ok(count)
+    }
+
+    fn open_channels(
+        &mut self,
+        room: usize,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Result<(), UnitFailed> {
+        let (Webhook::Address(address), Some(cursor)) = (&settings.webhook, self.tending.cursor) else {
+            self.tending.cursor = None;
+            return Ok(());
+        };
+        let budgets = &mut self.budgets;
+        let mut some_wait = false;
+        let claimed = transactions.run(&mut || {
+            store::claim_openings(address, cursor, room, lease(settings), |credential| {
+                let permit = permit(budgets, credential, settings);
+                some_wait |= permit != Permit::Go;
+                permit
+            })
+        })?;
+        self.tending.cursor = claimed.cursor;
+        for (channel, token) in claimed.claims {
+            self.ask(ChannelFlight { channel, what: What::Watch { token, asked_at: Utc::now() } }, settings);
+        }
+        if some_wait {
+            // Whose budget is spent is passed over, and come back to.
+            self.tending.cursor = None;
+            self.tending.next_look = Some(Instant::now() + 3 * SHORTEST_LOOK_INTERVAL);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, flight: ChannelFlight, settings: &Settings) {
+        let request = flight.request(settings);
+        self.fly(Flight::Channel(flight), request);
+    }
+
+    /// Acts on an answer; where somebody has the row locked it is kept until the next try.
+    pub(super) fn act_on_channel(
+        &mut self,
+        flight: ChannelFlight,
+        answer: Answer,
+        since: Instant,
+        transactions: &mut impl Transactions,
+    ) {
+        let meaning = flight.read(&answer);
+        match transactions.run(&mut || flight.act(&meaning)) {
+            Ok(Outcome::Locked) => self.tending.locked.push((flight, answer, since)),
+            Ok(Outcome::Done(())) => {
+                if let Meaning::NotOpened { refused: Some(RefusedFor::Address), failure } = &meaning {
+                    tell_of_address(&flight.channel, failure);
+                }
+            }
+            Ok(Outcome::Superseded) => {}
+            // Its lease runs out, and then it counts as one of which no answer came.
+            Err(failed) => pgrx::warning!("pg_calsync: a channel's answer could not be kept: {}", failed.reason),
+        }
+    }
+
+    /// Whether the answer failed, and whether the provider is in trouble.
+    pub(super) fn channel_trouble(flight: &ChannelFlight, answer: &Answer) -> (bool, bool) {
+        let meaning = flight.read(answer);
+        let failure = meaning.failure();
+        let trouble = failure
+            .is_some_and(|failure| matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited));
+        (failure.is_some(), trouble)
+    }
+
+    pub(super) fn retry_locked_channels(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
+        for (flight, answer, since) in std::mem::take(&mut self.tending.locked) {
+            if since.elapsed() < lease(settings) {
+                self.act_on_channel(flight, answer, since, transactions);
+            }
+        }
+    }
+
+    pub(super) fn has_locked_channels(&self) -> bool {
+        !self.tending.locked.is_empty()
+    }
+
+    /// How long until channels are tended again; None: not before something happens.
+    pub fn until_tending(&self, settings: &Settings) -> Option<Duration> {
+        let now = Instant::now();
+        let news = self.tending.news_waits.map(|last| (last + LOCKED_RETRY).saturating_duration_since(now));
+        let look = self.tending.next_look.filter(|_| settings.enabled);
+        let pass = self.tending.cursor.filter(|_| settings.enabled && self.room_for_channels(settings) > 0);
+        news.into_iter()
+            .chain(look.map(|next| next.saturating_duration_since(now)))
+            .chain(pass.map(|_| Duration::ZERO))
+            .min()
+    }
+}
+
+fn wish(settings: &Settings) -> Wish<'_> {
+    match &settings.webhook {
+        Webhook::None => Wish::NoPush,
+        Webhook::Unusable(_) => Wish::Keep,
+        Webhook::Address(address) => Wish::To(address),
+    }
+}
+
+fn permit(budgets: &mut budgets::Budgets, credential: &budgets::Credential, settings: &Settings) -> Permit {
+    match budgets.charge(credential, settings) {
+        Ok(()) => Permit::Go,
+        Err(Spent::Credential { .. }) => Permit::NotThisCredential,
+        Err(Spent::Project { .. }) => Permit::Nobody,
+    }
+}
+
+/// It is no calendar's fault, so it is said where whoever set the address looks, too.
+fn tell_of_address(channel: &Channel, failure: &Failure) {
+    pgrx::pg_sys::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+        format!("pg_calsync: the provider does not send notifications to calsync.webhook_url: {}", failure.reason),
+        "",
+    )
+    .set_detail(format!(
+        "Calendars of credential \"{}\" of role \"{}\" are polled. It is asked again in an hour.",
+        channel.credential.as_deref().unwrap_or_default(),
+        channel.owner
+    ))
+    .set_hint("Its host must be public, with a valid certificate, and in a domain that the cloud project may use.")
+    .report(pgrx::PgLogLevel::WARNING);
+}
