@@ -19,7 +19,18 @@ SELECT s.calendar,
        CASE WHEN s.next_sync_at IS NOT NULL THEN greatest(s.next_sync_at, c.retry_at) END AS next_sync_at,
        s.failures,
        coalesce(s.last_error, c.last_error) AS last_error,
-       s.sync_token
+       s.sync_token,
+       EXISTS (SELECT FROM calsync.channel AS h
+               WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
+                 AND h.provider OPERATOR(pg_catalog.=) s.provider
+                 AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
+                 AND h.state OPERATOR(pg_catalog.=) 'open' AND h.confirmed_at IS NOT NULL
+                 AND h.expires_at OPERATOR(pg_catalog.>) pg_catalog.now()) AS pushed,
+       (SELECT h.last_error FROM calsync.channel AS h
+        WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
+          AND h.provider OPERATOR(pg_catalog.=) s.provider
+          AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
+        ORDER BY h.requested_at DESC LIMIT 1) AS push_error
 FROM calsync.subscription AS s
      LEFT JOIN calsync.credential AS c
             ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
@@ -33,4 +44,5 @@ WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r
 ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
     'One row a calendar: how it stands, since when, what went wrong. events: without deleted occurrences; flagged: '
-    'events that could not be understood';
+    'events that could not be understood; pushed: the provider tells of changes, otherwise it is polled; push_error: why '
+    'the last push channel could not be opened or stopped';

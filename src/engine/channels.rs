@@ -133,6 +133,10 @@ impl Engine {
         self.tending.next_look = earliest.or(Some(Instant::now()));
     }
 
+    pub fn look_at_channels_now(&mut self) {
+        self.tending.next_look = None;
+    }
+
     /// Makes the calendars due that notifications told of, since the last call or before that.
     pub fn pass_on_news(&mut self, transactions: &mut impl Transactions) -> Result<(), UnitFailed> {
         if self.tending.news_waits.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {

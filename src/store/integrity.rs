@@ -34,6 +34,8 @@ pub enum Problem {
     NeverDue,
     /// The calendar's zone is none that is known: nothing can be expanded.
     UnknownTimeZone,
+    /// It is polled rarely, although no channel tells of its changes.
+    PushLost,
 }
 
 impl Problem {
@@ -49,6 +51,7 @@ impl Problem {
             Self::EndlessLease => "endless_lease",
             Self::NeverDue => "never_due",
             Self::UnknownTimeZone => "unknown_time_zone",
+            Self::PushLost => "push_lost",
         }
     }
 }
@@ -137,7 +140,7 @@ fn by_query(id: i64) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-const QUERIES: [(Problem, &str); 10] = [
+const QUERIES: [(Problem, &str); 11] = [
     (
         Problem::UntrueCover,
         "SELECT NULL::text, CASE \
@@ -166,6 +169,17 @@ const QUERIES: [(Problem, &str); 10] = [
         "SELECT NULL::text, 'next_sync_at is not set' FROM calsync.subscription AS s \
          WHERE s.subscription_id = $1 AND s.provider <> 'none' AND s.state <> 'paused' \
              AND (s.next_sync_at IS NULL OR s.next_sync_at = 'infinity')",
+    ),
+    (
+        // Whoever tends channels looks every half a minute.
+        Problem::PushLost,
+        "SELECT NULL::text, 'its next poll is put off for a channel that is not there' \
+         FROM calsync.subscription AS s WHERE s.subscription_id = $1 AND s.pushed AND s.leased_until IS NULL \
+             AND NOT EXISTS ( \
+                 SELECT FROM calsync.channel AS ch WHERE ch.remote_id = s.remote_id AND ch.owner = s.owner \
+                     AND ch.provider = s.provider AND ch.credential IS NOT DISTINCT FROM s.credential \
+                     AND (ch.confirmed_at IS NOT NULL AND ch.state IN ('open', 'stopping') \
+                          OR ch.ended_at > now() - interval '10 minutes'))",
     ),
     (
         Problem::DuplicateEvent,

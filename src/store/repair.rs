@@ -48,10 +48,10 @@ pub fn repair(id: i64) -> Result<Vec<Repair>, Error> {
     if has(&ASKED_ANEW) {
         subscription::resync(id)?;
     }
-    if has(&[Problem::EndlessLease, Problem::NeverDue]) {
+    if has(&[Problem::EndlessLease, Problem::NeverDue, Problem::PushLost]) {
         change(
             id,
-            "leased_until = NULL, leased_by = NULL, leased_at = NULL, lease = lease + 1, \
+            "leased_until = NULL, leased_by = NULL, leased_at = NULL, lease = lease + 1, pushed = false, \
              next_sync_at = CASE WHEN provider = 'none' OR state = 'paused' THEN NULL ELSE now() END",
         )?;
     }
@@ -78,7 +78,7 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::BusyDiffers => "busy time derived anew",
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
-        Problem::NeverDue => "due now",
+        Problem::NeverDue | Problem::PushLost => "due now",
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",
         Problem::BrokenEvent if fed => "flagged, token dropped: feed the whole calendar",
         Problem::BrokenEvent => "flagged, token dropped: the next sync is full",

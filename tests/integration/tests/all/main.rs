@@ -18,6 +18,7 @@ mod integrity;
 mod limits;
 mod operations;
 mod peers;
+mod push;
 mod reading;
 mod recorded;
 mod retention;
