@@ -77,9 +77,7 @@ impl ChannelFlight {
                 bearer: None,
             }
             .request(),
-            What::Stop { resource_id } => {
-                StopRequest { base_url, channel_id: id, resource_id, bearer: None }.request()
-            }
+            What::Stop { resource_id } => StopRequest { base_url, channel_id: id, resource_id, bearer: None }.request(),
         }
     }
 
@@ -268,8 +266,8 @@ impl Engine {
     pub(super) fn channel_trouble(flight: &ChannelFlight, answer: &Answer) -> (bool, bool) {
         let meaning = flight.read(answer);
         let failure = meaning.failure();
-        let trouble = failure
-            .is_some_and(|failure| matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited));
+        let trouble =
+            failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited));
         (failure.is_some(), trouble)
     }
 

@@ -8,8 +8,8 @@ use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss}
 use chrono::{DateTime, Utc};
 
 use super::budgets::Credential;
-use super::{lease, random};
 use super::transactions::{Transactions, UnitFailed};
+use super::{lease, random};
 use crate::settings::Settings;
 use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};

@@ -62,8 +62,7 @@ fn a_watch_asks_for_a_week_and_names_who_may_call() {
 
 #[test]
 fn a_stop_names_channel_and_resource() {
-    let request =
-        StopRequest { base_url: "https://x/v3", channel_id: "c1", resource_id: "r1", bearer: None }.request();
+    let request = StopRequest { base_url: "https://x/v3", channel_id: "c1", resource_id: "r1", bearer: None }.request();
 
     assert_eq!(request.url, "https://x/v3/channels/stop");
     assert_eq!(body(&request.method), json!({"id": "c1", "resourceId": "r1"}));
@@ -111,7 +110,9 @@ fn a_calendar_that_cannot_be_watched_is_tried_again_after_days() {
 
 #[test]
 fn an_address_that_is_not_authorized_holds_back_every_calendar_of_the_credential() {
-    for (status, reason) in [(401, "push.webhookUrlUnauthorized"), (401, "webhookUrlUnauthorized"), (400, "push.webhookUrlNotHttps")] {
+    for (status, reason) in
+        [(401, "push.webhookUrlUnauthorized"), (401, "webhookUrlUnauthorized"), (400, "push.webhookUrlNotHttps")]
+    {
         // And although it is a 401 the credential is not at fault.
         assert_eq!(refused(&error(status, reason)), (RefusedFor::Address, FailureKind::Forbidden));
     }

@@ -65,9 +65,8 @@ impl Pushed {
 
     /// In hours from now.
     fn next_poll(&mut self) -> i64 {
-        self.world.count(
-            "SELECT min(extract(epoch FROM next_sync_at - now()) / 3600)::bigint FROM calsync.subscription",
-        )
+        self.world
+            .count("SELECT min(extract(epoch FROM next_sync_at - now()) / 3600)::bigint FROM calsync.subscription")
     }
 
     fn statuses(&self) -> Vec<i32> {
@@ -307,8 +306,9 @@ fn a_channel_of_which_no_message_arrives_puts_no_poll_off() {
 
 #[test]
 fn what_a_lost_notification_told_of_is_found_by_the_slow_poll() {
-    let mut pushed =
-        Pushed::with("calsync.poll_interval = '1s'\ncalsync.max_poll_interval = '1s'\ncalsync.push_poll_interval = '3s'");
+    let mut pushed = Pushed::with(
+        "calsync.poll_interval = '1s'\ncalsync.max_poll_interval = '1s'\ncalsync.push_poll_interval = '3s'",
+    );
     pushed.world.subscribe(ALICE);
     pushed.wait_until_watched(1);
     pushed.quirks(PushQuirks { drop: true, ..PushQuirks::default() });
@@ -388,7 +388,15 @@ fn garbage_in_headers_never_raises() {
         assert_eq!(pushed.webhook(&garbage), 400, "{garbage}");
     }
     for name in ["X-Goog-Channel-ID", "X-Goog-Resource-State", "X-Goog-Message-Number"] {
-        for value in [json!(null), json!(true), json!([1, 2]), json!({"a": {}}), json!(""), deep.clone(), json!("x".repeat(300_000))] {
+        for value in [
+            json!(null),
+            json!(true),
+            json!([1, 2]),
+            json!({"a": {}}),
+            json!(""),
+            deep.clone(),
+            json!("x".repeat(300_000)),
+        ] {
             let mut headers = genuine.clone();
             headers[name] = value;
             assert_eq!(pushed.webhook(&headers), 400, "{name}");
@@ -399,7 +407,8 @@ fn garbage_in_headers_never_raises() {
         headers["X-Goog-Message-Number"] = json!(number);
         assert_eq!(pushed.webhook(&headers), 400, "{number}");
     }
-    let sql = "SELECT calsync_webhook(NULL), calsync_webhook('{}', NULL), calsync_webhook(repeat('[', 5000)::text::jsonb)";
+    let sql =
+        "SELECT calsync_webhook(NULL), calsync_webhook('{}', NULL), calsync_webhook(repeat('[', 5000)::text::jsonb)";
     let error = pushed.world.sql.query_one(sql, &[]).expect_err("that is no jsonb");
     assert_eq!(sqlstate(&error), "22P02", "which is said before we are called");
     let nested = "SELECT calsync_webhook((repeat('[', 3000) || repeat(']', 3000))::jsonb), calsync_webhook(NULL)";

@@ -23,7 +23,8 @@ use crate::zone;
 const LONGEST_MESSAGE: usize = 300;
 
 /// Reasons of a 403 that time heals. All others wait for a person.
-pub(super) const RATE_LIMITS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
+pub(super) const RATE_LIMITS: [&str; 4] =
+    ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
 
 /// Reasons of a 400 that say our own request is at fault: tried once more without the token, then shown.
 const REFUSED_PARAMETERS: [&str; 3] =

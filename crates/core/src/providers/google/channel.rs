@@ -187,9 +187,7 @@ pub fn read_stopping(answer: &Answer) -> Stopping {
             let told = Told::read(body);
             match (*status, error_kind(*status, &told)) {
                 (404 | 410, FailureKind::NotFound) => Stopping::Gone,
-                (_, kind) => {
-                    Stopping::Failed(Failure::new(kind, told.explain(*status)).with_retry_after(*retry_after))
-                }
+                (_, kind) => Stopping::Failed(Failure::new(kind, told.explain(*status)).with_retry_after(*retry_after)),
             }
         }
     }
@@ -203,7 +201,13 @@ pub fn renewal(opened_at: DateTime<Utc>, expires_at: DateTime<Utc>, random: f64)
 }
 
 /// When a channel that was not opened is asked for again, after so many failures before this one.
-pub fn next_opening(now: DateTime<Utc>, failures: u32, refusal: Option<RefusedFor>, failure: &Failure, random: f64) -> DateTime<Utc> {
+pub fn next_opening(
+    now: DateTime<Utc>,
+    failures: u32,
+    refusal: Option<RefusedFor>,
+    failure: &Failure,
+    random: f64,
+) -> DateTime<Utc> {
     let wait = match (refusal, failure.kind) {
         (Some(RefusedFor::Calendar), _) => jittered(7 * DAY, random),
         (Some(RefusedFor::Address), _) => jittered(HOUR, random),

@@ -55,7 +55,8 @@ impl Notification {
     pub fn read(headers: &Value) -> Result<Self, NotANotification> {
         let headers = ours(headers.as_object().ok_or(NotANotification)?.iter());
         let text = |name: &str| headers.get(name).cloned().flatten();
-        let channel_id = text("channel-id").filter(|id| !id.is_empty() && !id.contains('\0')).ok_or(NotANotification)?;
+        let channel_id =
+            text("channel-id").filter(|id| !id.is_empty() && !id.contains('\0')).ok_or(NotANotification)?;
         let state = match text("resource-state").ok_or(NotANotification)?.as_str() {
             "" => return Err(NotANotification),
             "sync" => ResourceState::Sync,
