@@ -166,12 +166,20 @@ COMMENT ON FUNCTION calsync_explain IS
 CREATE FUNCTION calsync_add_credential(name text, provider text, secret jsonb)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_add_credential_wrapper';
 COMMENT ON FUNCTION calsync_add_credential IS
-    'Makes a credential that subscriptions can name. In this version secret must be {}: secrets cannot be sealed yet, '
-    'and are refused (SC006) rather than kept in clear';
+    'Makes a credential that subscriptions can name, or replaces it, which brings back the calendars that waited for it. '
+    'secret is sealed at once: an OAuth client with a refresh token, a service account''s key file (with sub for a '
+    'delegated domain), {"token"}, {"username", "password"}, {} for none, or {"file"} with one of these in a file on the '
+    'server. Pass it as a bind parameter or a file: a literal is part of the statement';
 
 CREATE FUNCTION calsync_drop_credential(name text)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_drop_credential_wrapper';
 COMMENT ON FUNCTION calsync_drop_credential IS 'Forgets a credential. False where there is none of that name';
+
+CREATE FUNCTION calsync_rotate_key()
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_rotate_key_wrapper';
+COMMENT ON FUNCTION calsync_rotate_key IS
+    'Adds a key to the file calsync.key_file and seals every credential of this database with it; returns how many. '
+    'Older keys stay in the file for the other databases of the cluster';
 
 -- ---------------------------------------------------------------------------------------------------------- push
 

@@ -182,7 +182,8 @@ CREATE TABLE calsync.credential (
     PRIMARY KEY (owner, name)
 );
 COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it answers';
-COMMENT ON COLUMN calsync.credential.secret IS 'Sealed. In this version always null: only credentials without a secret';
+COMMENT ON COLUMN calsync.credential.secret IS
+    'Sealed with a key of the file calsync.key_file, bound to owner and name; null: the provider is asked as nobody';
 COMMENT ON COLUMN calsync.credential.retry_at IS
     'Rate limited or refused: no calendar of this credential is asked for before';
 COMMENT ON COLUMN calsync.credential.failures IS 'How often in a row it was rate limited';

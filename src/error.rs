@@ -132,6 +132,19 @@ impl Error {
         }
     }
 
+    /// A credential that is not good, or that cannot be sealed or opened.
+    pub fn credential(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Credential { message: message.into(), detail: detail.into(), hint: hint.into() }
+    }
+
+    /// Message, detail and hint in one text, for `last_error`.
+    pub fn told(&self) -> String {
+        let Parts { detail, hint, .. } = self.parts();
+        let parts = [self.to_string(), detail, hint];
+        let said = parts.iter().map(|part| part.trim_end_matches('.')).filter(|part| !part.is_empty());
+        said.collect::<Vec<_>>().join(". ")
+    }
+
     /// The calendar that cannot answer.
     fn calendar(&self) -> Option<&str> {
         match self {
@@ -405,8 +418,7 @@ fn give_next_error_the_sqlstate(code: &[u8; 5]) {
         // SAFETY: called by errfinish() only, while the error under construction is on top of its stack.
         unsafe { errcode(packed as usize as c_int) };
     }
-    // MAKE_SQLSTATE of elog.h: six bits a character.
-    let packed = code.iter().rev().fold(0usize, |packed, byte| packed << 6 | usize::from((byte - b'0') & 0x3f));
+    let packed = crate::redact::packed(code) as usize;
     static mut CALLBACK: pg_sys::ErrorContextCallback =
         pg_sys::ErrorContextCallback { previous: std::ptr::null_mut(), callback: None, arg: std::ptr::null_mut() };
     // SAFETY: API functions run on the backend's only Postgres thread; the static outlives the raise that follows.

@@ -11,11 +11,15 @@
 //! - [`api`]: the SQL functions, one file a topic; the only place where an [`error::Error`] is raised
 //! - [`store`]: every SQL statement that touches the tables
 //! - [`engine`]: rounds of syncing, shared by the worker and by `CALL calsync_run()`
+//! - [`seal`]: secrets at rest, and the keys that open them
 //! - [`worker`]: the launcher, one worker a database, and what wakes or stops them
 
 mod api;
 mod engine;
 mod error;
+mod redact;
+mod rs256;
+mod seal;
 mod settings;
 mod store;
 mod worker;
@@ -33,5 +37,6 @@ extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["operation
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    redact::install();
     worker::register();
 }

@@ -171,7 +171,7 @@ fn define_network() {
         (c"calsync.google_api_url", c"Where the Google Calendar API is.", &GOOGLE_API_URL),
         (
             c"calsync.google_token_url",
-            c"Where Google's OAuth tokens come from. Not used in this version.",
+            c"Where Google's access tokens come from. Secrets are sent there.",
             &GOOGLE_TOKEN_URL,
         ),
         (
@@ -181,7 +181,7 @@ fn define_network() {
         ),
         (
             c"calsync.key_file",
-            c"The key that seals secrets; relative to the data directory. Not used in this version.",
+            c"The file with the keys that seal secrets; relative to the data directory. Made at first use.",
             &KEY_FILE,
         ),
     ] {
@@ -247,6 +247,7 @@ pub struct Settings {
     /// In bytes.
     pub max_response_size: u64,
     pub google_api_url: String,
+    pub google_token_url: String,
     pub webhook: Webhook,
     pub allow_private_network: bool,
 }
@@ -285,6 +286,7 @@ impl Settings {
             request_timeout: millis(&REQUEST_TIMEOUT),
             max_response_size: MAX_RESPONSE_SIZE.get().max(1) as u64 * 1024,
             google_api_url: text(&GOOGLE_API_URL),
+            google_token_url: text(&GOOGLE_TOKEN_URL),
             webhook: webhook(),
             allow_private_network: ALLOW_PRIVATE_NETWORK.get(),
         }
@@ -325,6 +327,11 @@ pub fn max_staleness() -> i64 {
 
 pub fn on_uncovered() -> OnUncovered {
     ON_UNCOVERED.get()
+}
+
+/// As it was set; empty: none.
+pub fn key_file() -> String {
+    text(&KEY_FILE)
 }
 
 /// None: the bootstrap superuser.

@@ -1,47 +1,116 @@
-//! `calsync_add_credential`, `calsync_drop_credential`.
+//! `calsync_add_credential`, `calsync_drop_credential`, `calsync_rotate_key`.
+//!
+//! No secret is ever quoted, not even to say what is wrong with it; see [`crate::redact`] for the statement's text.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use calsync_core::credential::{InvalidSecret, Secret};
 use pgrx::AnyElement;
 use pgrx::prelude::*;
 use serde_json::Value;
 
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
+use crate::redact::while_redacted;
+use crate::rs256::SigningKey;
+use crate::seal::{self, key_file};
 use crate::store::credential;
-use crate::store::owner::{as_writing_owner, caller, role_name};
+use crate::store::owner::{self, as_writing_owner, caller, role_name};
 use crate::worker;
+
+/// A file with a secret is a few kilobytes.
+const LARGEST_FILE: u64 = 64 * 1024;
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
-    let add = || -> Result<(), Error> {
+    while_redacted(|| {
         let name = required(name, "name")?;
         let provider = required(provider, "provider")?;
         if name.is_empty() || provider != "google" {
             return Err(Error::argument(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 "a credential needs a name and a provider that asks for one",
-                "SELECT calsync_add_credential('a name', 'google', '{}');",
+                "SELECT calsync_add_credential('a name', 'google', '{\"file\": \"/path/on/the/server.json\"}');",
             ));
         }
-        match read_jsonb(&required(secret, "secret")?) {
-            Ok(Value::Object(secret)) if secret.is_empty() => {}
-            // Never shown, not even to say what is wrong with it.
-            _ => return Err(holds_a_secret(&name)),
-        }
+        let secret = read_jsonb(&required(secret, "secret")?)
+            .map_err(|_| invalid(&name, "it is nested too deeply"))
+            .and_then(|json| read_secret(&name, json))?;
         let owner = role_name(caller());
-        as_writing_owner(c"calsync_add_credential()", || credential::add(&owner, &name, &provider))?;
+        as_writing_owner(c"calsync_add_credential()", || {
+            let sealed = match &secret {
+                Secret::None => None,
+                secret => Some(seal::seal(&owner, &name, secret)?),
+            };
+            credential::add(&owner, &name, &provider, sealed.as_deref())
+        })?;
         // Calendars that waited for it are due now.
         worker::wake::worker_at_commit();
         Ok(())
-    };
-    add().report();
+    })
+    .report();
 }
 
-fn holds_a_secret(name: &str) -> Error {
-    Error::Credential {
-        message: format!("credential \"{name}\" holds a secret, which this version cannot seal"),
-        detail: "Secrets are not kept in clear. Only the empty secret, '{}', is taken.".into(),
-        hint: "Fetch with your own credential and feed calsync_apply_delta; see README, \"Real Google\".".into(),
+fn invalid(name: &str, why: impl std::fmt::Display) -> Error {
+    Error::credential(
+        format!("the secret of credential \"{name}\" cannot be used"),
+        format!("{why}."),
+        InvalidSecret::HINT,
+    )
+}
+
+/// A secret as it was given, or from the file that it names.
+fn read_secret(name: &str, json: Value) -> Result<Secret, Error> {
+    let (json, place) = match json.get("file") {
+        Some(file) => (read_file(name, &json, file)?, "In the file: "),
+        None => (json, ""),
+    };
+    let secret = Secret::read(&json).map_err(|why| invalid(name, format!("{place}{why}")))?;
+    if let Secret::ServiceAccount(account) = &secret
+        && SigningKey::from_pem(&account.private_key).is_none()
+    {
+        return Err(invalid(
+            name,
+            format!("{place}its \"private_key\" is not an RSA key of 2048 to 4096 bits, or was cut"),
+        ));
     }
+    Ok(secret)
+}
+
+/// `{"file": "/path"}`, with `sub` beside it or not: the JSON in the file, which the server reads, so that the secret is
+/// in no statement.
+fn read_file(name: &str, given: &Value, file: &Value) -> Result<Value, Error> {
+    let keys = given.as_object().into_iter().flatten();
+    if keys.into_iter().any(|(key, _)| key != "file" && key != "sub") {
+        return Err(invalid(name, "beside \"file\" only \"sub\" can stand"));
+    }
+    let Some(path) = file.as_str().map(Path::new).filter(|path| path.is_absolute()) else {
+        return Err(invalid(name, "its \"file\" is not the absolute path of a file"));
+    };
+    if !owner::may_read_server_files(caller()) {
+        return Err(Error::Argument {
+            code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            message: "permission denied to read a file of the server".into(),
+            detail: "Only roles with privileges of pg_read_server_files may have the server read a file.".into(),
+            hint: "GRANT pg_read_server_files TO this role, or pass the secret itself as a bind parameter.".into(),
+        });
+    }
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(LARGEST_FILE + 1).read_to_end(&mut text),
+        false => Err(std::io::Error::other("it is not a regular file")),
+    });
+    read.map_err(|error| invalid(name, format!("the file cannot be read by the server: {error}")))?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(invalid(name, "the file is too large to be a secret"));
+    }
+    let mut json: Value = serde_json::from_slice(&text).map_err(|_| invalid(name, "the file does not hold JSON"))?;
+    if let (Some(keys), Some(subject)) = (json.as_object_mut(), given.get("sub")) {
+        keys.insert("sub".to_owned(), subject.clone());
+    }
+    Ok(json)
 }
 
 #[pg_extern(sql = false)]
@@ -64,4 +133,28 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
         })
     };
     drop().report()
+}
+
+#[pg_extern(sql = false)]
+fn calsync_rotate_key() -> i64 {
+    let rotate = || -> Result<i64, Error> {
+        if !owner::may_do_everything(caller())? {
+            return Err(Error::argument(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "permission denied to rotate the key",
+                "It seals the credentials of all roles: ask a superuser, or a member of the role that owns the tables.",
+            ));
+        }
+        as_writing_owner(c"calsync_rotate_key()", || {
+            key_file::add_key()?;
+            credential::reseal_all(|owner, name, sealed| match seal::open(owner, name, sealed) {
+                Ok(secret) => seal::seal(owner, name, &secret).map(Some),
+                Err(error) => {
+                    pgrx::warning!("credential \"{name}\" of role \"{owner}\" is left as it is: {}", error.told());
+                    Ok(None)
+                }
+            })
+        })
+    };
+    rotate().report()
 }

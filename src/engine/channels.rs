@@ -15,8 +15,11 @@ use calsync_core::providers::{Answer, Request};
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, Utc};
 
+use super::flight::Flight;
+use super::round::Heard;
+use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
-use super::{Engine, Flight, LOCKED_RETRY, budgets, lease, random};
+use super::{Engine, LOCKED_RETRY, budgets, lease, random};
 use crate::error::Error;
 use crate::settings::{Settings, Webhook};
 use crate::store::channel::{self as store, Channel, Token, Wish};
@@ -41,13 +44,17 @@ pub struct Tending {
     /// Some calendars that there is news of are locked, since the last try.
     news_waits: Option<Instant>,
     /// Answers whose channel somebody has locked, and since when.
-    locked: Vec<(ChannelFlight, Answer, Instant)>,
+    locked: Vec<(ChannelFlight, Heard, Instant)>,
 }
 
 /// A request about a channel that is in flight.
 pub struct ChannelFlight {
     channel: Channel,
     what: What,
+    /// The access token that it was asked with; None: without one.
+    shown: Option<TokenNumber>,
+    /// It was asked again with another, since the first was not accepted.
+    renewed: bool,
 }
 
 enum What {
@@ -64,7 +71,20 @@ enum Meaning {
 }
 
 impl ChannelFlight {
-    fn request(&self, settings: &Settings) -> Request {
+    fn new(channel: Channel, what: What) -> Self {
+        ChannelFlight { channel, what, shown: None, renewed: false }
+    }
+
+    /// For whom an access token is wanted; None: it is asked for as nobody.
+    pub fn wanted(&self) -> Option<Wanted> {
+        let (owner, name) = self.channel.credential()?;
+        let Channel { generation, remote_id, .. } = &self.channel;
+        Some(Wanted { owner, name, generation: *generation, remote_id: remote_id.clone(), not_before: None })
+    }
+
+    pub fn request(&mut self, pass: Option<&Pass>, settings: &Settings) -> Request {
+        self.shown = pass.and_then(|pass| pass.token);
+        let authorization = pass.map(|pass| pass.header.as_str());
         let base_url = settings.google_api_url.as_str();
         let Channel { id, remote_id, address, .. } = &self.channel;
         match &self.what {
@@ -74,14 +94,28 @@ impl ChannelFlight {
                 channel_id: id,
                 token: token.text(),
                 address,
-                bearer: None,
+                authorization,
             }
             .request(),
-            What::Stop { resource_id } => StopRequest { base_url, channel_id: id, resource_id, bearer: None }.request(),
+            What::Stop { resource_id } => {
+                StopRequest { base_url, channel_id: id, resource_id, authorization }.request()
+            }
         }
     }
 
-    fn read(&self, answer: &Answer) -> Meaning {
+    /// The token that this answer does not accept, where it is worth asking again with another: once.
+    fn rejected_token(&mut self, meaning: &Meaning) -> Option<TokenNumber> {
+        let refused = meaning.failure().is_some_and(|failure| failure.kind == FailureKind::Credential);
+        let again = refused && !self.renewed;
+        self.renewed = refused;
+        self.shown.filter(|_| again)
+    }
+
+    fn read(&self, heard: &Heard) -> Meaning {
+        let answer = match heard {
+            Heard::Answer(answer) => answer,
+            Heard::NoToken(failure) => return self.unasked(failure.clone()),
+        };
         match &self.what {
             What::Watch { asked_at, .. } => match channel::read_opening(answer, *asked_at) {
                 Opening::Opened { resource_id, expires_at } => Meaning::Opened { resource_id, expires_at },
@@ -92,6 +126,13 @@ impl ChannelFlight {
                 Stopping::Gone => Meaning::Stopped,
                 Stopping::Failed(failure) => Meaning::NotStopped(failure),
             },
+        }
+    }
+
+    fn unasked(&self, failure: Failure) -> Meaning {
+        match &self.what {
+            What::Watch { .. } => Meaning::NotOpened { refused: Some(RefusedFor::Request), failure },
+            What::Stop { .. } => Meaning::NotStopped(failure),
         }
     }
 
@@ -181,7 +222,8 @@ impl Engine {
 
     /// A quarter of the places, of which there is always one.
     fn room_for_channels(&self, settings: &Settings) -> usize {
-        let flying = self.flights.values().filter(|flight| matches!(flight, Flight::Channel(_))).count();
+        let flights = self.flights.values().map(|(flight, _)| flight).chain(self.tokens.waiting());
+        let flying = flights.filter(|flight| flight.is_channel()).count();
         let free = settings.max_concurrency.saturating_sub(self.flights.len());
         let waiting = self.tending.locked.len();
         (settings.max_concurrency / 4).max(1).saturating_sub(flying + waiting).min(free)
@@ -199,7 +241,7 @@ impl Engine {
         })?;
         let count = claims.len();
         for (channel, resource_id) in claims {
-            self.ask(ChannelFlight { channel, what: What::Stop { resource_id } }, settings);
+            self.ask(channel, What::Stop { resource_id }, transactions, settings);
         }
         Ok(count)
     }
@@ -225,7 +267,7 @@ impl Engine {
         })?;
         self.tending.cursor = claimed.cursor;
         for (channel, token) in claimed.claims {
-            self.ask(ChannelFlight { channel, what: What::Watch { token, asked_at: Utc::now() } }, settings);
+            self.ask(channel, What::Watch { token, asked_at: Utc::now() }, transactions, settings);
         }
         if some_wait {
             // Whose budget is spent is passed over, and come back to.
@@ -235,22 +277,40 @@ impl Engine {
         Ok(())
     }
 
-    fn ask(&mut self, flight: ChannelFlight, settings: &Settings) {
-        let request = flight.request(settings);
-        self.fly(Flight::Channel(flight), request);
+    fn ask(&mut self, channel: Channel, what: What, transactions: &mut impl Transactions, settings: &Settings) {
+        self.send(Flight::Channel(Box::new(ChannelFlight::new(channel, what))), transactions, settings);
+    }
+
+    /// Asks again with another access token where the answer says that this one is no good, or acts on it.
+    pub(super) fn channel_answered(
+        &mut self,
+        mut flight: ChannelFlight,
+        answer: Answer,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) {
+        let heard = Heard::Answer(answer);
+        let meaning = flight.read(&heard);
+        if let (Some(number), Some((owner, name))) = (flight.rejected_token(&meaning), flight.channel.credential()) {
+            self.tokens.reject(&owner, &name, number);
+            return self.send(Flight::Channel(Box::new(flight)), transactions, settings);
+        }
+        let trouble = |failure: &Failure| matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited);
+        self.note(meaning.failure().is_some(), meaning.failure().is_some_and(trouble), settings);
+        self.act_on_channel(flight, heard, Instant::now(), transactions);
     }
 
     /// Acts on an answer; where somebody has the row locked it is kept until the next try.
     pub(super) fn act_on_channel(
         &mut self,
         flight: ChannelFlight,
-        answer: Answer,
+        heard: Heard,
         since: Instant,
         transactions: &mut impl Transactions,
     ) {
-        let meaning = flight.read(&answer);
+        let meaning = flight.read(&heard);
         match transactions.run(&mut || flight.act(&meaning)) {
-            Ok(Outcome::Locked) => self.tending.locked.push((flight, answer, since)),
+            Ok(Outcome::Locked) => self.tending.locked.push((flight, heard, since)),
             Ok(Outcome::Done(())) => {
                 if let Meaning::NotOpened { refused: Some(RefusedFor::Address), failure } = &meaning {
                     tell_of_address(&flight.channel, failure);
@@ -262,19 +322,10 @@ impl Engine {
         }
     }
 
-    /// Whether the answer failed, and whether the provider is in trouble.
-    pub(super) fn channel_trouble(flight: &ChannelFlight, answer: &Answer) -> (bool, bool) {
-        let meaning = flight.read(answer);
-        let failure = meaning.failure();
-        let trouble =
-            failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Passing | FailureKind::RateLimited));
-        (failure.is_some(), trouble)
-    }
-
     pub(super) fn retry_locked_channels(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        for (flight, answer, since) in std::mem::take(&mut self.tending.locked) {
+        for (flight, heard, since) in std::mem::take(&mut self.tending.locked) {
             if since.elapsed() < lease(settings) {
-                self.act_on_channel(flight, answer, since, transactions);
+                self.act_on_channel(flight, heard, since, transactions);
             }
         }
     }

@@ -10,13 +10,16 @@
 //! - an ERROR while applying one calendar is that calendar's failure, and the others go on
 //! - a process that dies in a round leaves the calendar as it was, to be claimed again
 //! - a calendar whose row a forgotten transaction has locked is passed over, the others go on
+//! - an answer that repeats a secret of its request loses it before anything reads it
 //! - ten thousand calendars that are due after an outage are asked for as fast as the provider answers and the budgets
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
 mod channels;
+mod flight;
 pub mod http;
 mod round;
+mod tokens;
 pub mod transactions;
 pub mod upkeep;
 
@@ -24,16 +27,18 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use calsync_core::budget::Spent;
-use calsync_core::providers::{Answer, Request};
+use calsync_core::providers::Mask;
 use calsync_core::ramp::Ramp;
 
 use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
 use crate::store::time;
 use budgets::{Budgets, Credential};
-use channels::{ChannelFlight, Tending};
+use channels::Tending;
+use flight::Flight;
 use http::{Exchange, HttpThreads};
-use round::{Next, Reading, Round};
+use round::{Heard, Next, Reading, Round};
+use tokens::Tokens;
 use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
@@ -45,26 +50,19 @@ const RESERVE: usize = 4;
 /// How often an answer is tried again whose calendar somebody has locked.
 const LOCKED_RETRY: Duration = Duration::from_secs(1);
 
-/// What a request that is in flight was sent for, and so who gets its answer.
-enum Flight {
-    /// A page of a calendar.
-    Round(Round),
-    /// A push channel, to be opened or stopped.
-    Channel(ChannelFlight),
-}
-
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
     http: HttpThreads,
-    /// By ticket.
-    flights: HashMap<u64, Flight>,
+    /// By ticket: what is in flight, and what of its request must not be seen in the answer.
+    flights: HashMap<u64, (Flight, Mask)>,
     next_ticket: u64,
     budgets: Budgets,
+    tokens: Tokens,
     ramp: Ramp,
     /// Rounds whose next request must wait for the budget, and how long.
     held_back: Vec<(Round, Instant)>,
     /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
-    locked: Vec<(Round, Answer, Instant)>,
+    locked: Vec<(Round, Heard, Instant)>,
     last_unlocking: Option<Instant>,
     tending: Tending,
     /// Since the engine was made.
@@ -88,6 +86,7 @@ impl Engine {
             flights: HashMap::new(),
             next_ticket: 0,
             budgets: Budgets::default(),
+            tokens: Tokens::default(),
             ramp: Ramp::default(),
             held_back: Vec::new(),
             locked: Vec::new(),
@@ -110,13 +109,14 @@ impl Engine {
 
     /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.under_way() == 0 && !self.has_locked_channels()
+        let something_waits = self.tokens.has_unstored() || self.has_locked_channels();
+        self.flights.is_empty() && self.under_way() == 0 && !something_waits && self.tokens.waiting().next().is_none()
     }
 
     /// Rounds claimed and not ended.
     pub fn under_way(&self) -> usize {
-        let flying = self.flights.values().filter(|flight| matches!(flight, Flight::Round(_))).count();
-        flying + self.held_back.len() + self.locked.len()
+        let flights = self.flights.values().map(|(flight, _)| flight).chain(self.tokens.waiting());
+        flights.filter(|flight| flight.is_round()).count() + self.held_back.len() + self.locked.len()
     }
 
     /// How many rounds may be under way just now.
@@ -131,7 +131,7 @@ impl Engine {
     }
 
     fn room(&self, settings: &Settings) -> usize {
-        let waiting = self.held_back.len() + self.locked.len();
+        let waiting = self.held_back.len() + self.locked.len() + self.tokens.waiting().count();
         let most_waiting = WAITING_ROOM * settings.max_concurrency;
         self.width(settings).saturating_sub(self.flights.len()).min(most_waiting.saturating_sub(waiting))
     }
@@ -152,8 +152,9 @@ impl Engine {
             return Ok(0);
         }
         let budgets = &mut self.budgets;
-        // Of a credential whose rounds wait for its budget no further calendar is begun.
-        let waiting: Vec<Credential> = self.held_back.iter().map(|(round, _)| round.credential()).collect();
+        // Of a credential whose rounds wait for its budget, or its token, no further calendar is begun.
+        let held_back = self.held_back.iter().map(|(round, _)| round.credential());
+        let waiting: Vec<Credential> = held_back.chain(self.tokens.awaited()).collect();
         let claimed = transactions.run(&mut || {
             let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
             claims::claim(room, reserve, lease(settings), spent, |credential| {
@@ -166,7 +167,7 @@ impl Engine {
         })?;
         let count = claimed.len();
         for claim in claimed {
-            self.send(Round::begin(claim, settings), settings);
+            self.send(Flight::Round(Box::new(Round::begin(claim, settings))), transactions, settings);
         }
         Ok(count)
     }
@@ -175,27 +176,34 @@ impl Engine {
     ///
     /// An answer with news is a transaction of its own; those that say "nothing new" share one.
     pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        let mut read: Vec<(Round, Answer, Reading)> = Vec::new();
+        let mut read: Vec<(Round, Heard, Reading)> = Vec::new();
+        let mut again: Vec<Round> = Vec::new();
         for Exchange { ticket, answer } in self.http.take_answers() {
-            let Some(flight) = self.flights.remove(&ticket) else { continue };
+            let Some((flight, mask)) = self.flights.remove(&ticket) else { continue };
             self.counts.answers += 1;
             self.counts.last_answer_at = time::micros(chrono::Utc::now());
+            let answer = mask.answer(answer, flight.is_granted_secrets());
             match flight {
                 Flight::Round(mut round) => {
-                    let reading = round.read(&answer);
+                    if self.rejects_token(&mut round, &answer) {
+                        again.push(*round);
+                        continue;
+                    }
+                    let heard = Heard::Answer(answer);
+                    let reading = round.read(&heard);
                     self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
-                    read.push((round, answer, reading));
+                    read.push((*round, heard, reading));
                 }
-                Flight::Channel(flight) => {
-                    let (is_failure, is_trouble) = Self::channel_trouble(&flight, &answer);
-                    self.note(is_failure, is_trouble, settings);
-                    self.act_on_channel(flight, answer, Instant::now(), transactions);
-                }
+                Flight::Channel(flight) => self.channel_answered(*flight, answer, transactions, settings),
+                Flight::Token(refresh) => self.token_came(&refresh, &answer, transactions, settings),
             }
         }
         round::end_quiet(&mut read, transactions, settings);
-        for (round, answer, reading) in read {
-            self.act(round, answer, reading, Instant::now(), transactions, settings);
+        for (round, heard, reading) in read {
+            self.act(round, heard, reading, Instant::now(), transactions, settings);
+        }
+        for round in again {
+            self.request(round, transactions, settings);
         }
         self.retry_locked(transactions, settings);
         let now = Instant::now();
@@ -221,7 +229,7 @@ impl Engine {
     fn act(
         &mut self,
         round: Round,
-        answer: Answer,
+        heard: Heard,
         reading: Reading,
         since: Instant,
         transactions: &mut impl Transactions,
@@ -236,7 +244,7 @@ impl Engine {
             Next::Ended => {}
             // Answers are large: what there is no room for is asked again once the lease has run out.
             Next::Locked(round) if self.locked.len() < settings.max_concurrency => {
-                self.locked.push((round, answer, since));
+                self.locked.push((round, heard, since));
             }
             Next::Locked(_) => {}
         }
@@ -244,16 +252,17 @@ impl Engine {
 
     /// Those that waited longer than their lease are given up: the calendar is claimed anew once it is free.
     fn retry_locked(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        let nothing_waits = self.locked.is_empty() && !self.has_locked_channels();
-        if nothing_waits || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
+        let waits = !self.locked.is_empty() || self.tokens.has_unstored() || self.has_locked_channels();
+        if !waits || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
             return;
         }
         self.last_unlocking = Some(Instant::now());
+        self.tokens.store(transactions);
         self.retry_locked_channels(transactions, settings);
-        for (mut round, answer, since) in std::mem::take(&mut self.locked) {
+        for (mut round, heard, since) in std::mem::take(&mut self.locked) {
             if since.elapsed() < lease(settings) {
-                let reading = round.read(&answer);
-                self.act(round, answer, reading, since, transactions, settings);
+                let reading = round.read(&heard);
+                self.act(round, heard, reading, since, transactions, settings);
             }
         }
     }
@@ -264,29 +273,16 @@ impl Engine {
             return round.give_back(transactions);
         }
         match self.budgets.charge(&round.credential(), settings) {
-            Ok(()) => self.send(round, settings),
+            Ok(()) => self.send(Flight::Round(Box::new(round)), transactions, settings),
             Err(spent) => self.held_back.push((round, Instant::now() + budgets::wait_until(spent.until()))),
         }
-    }
-
-    fn send(&mut self, round: Round, settings: &Settings) {
-        let request = round.request(settings);
-        self.fly(Flight::Round(round), request);
-    }
-
-    /// Sends a request; its answer comes to [`Self::handle_answers`].
-    fn fly(&mut self, flight: Flight, request: Request) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.counts.requests += 1;
-        self.http.send(ticket, request);
-        self.flights.insert(ticket, flight);
     }
 
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let locked = (!self.locked.is_empty() || self.has_locked_channels()).then_some(LOCKED_RETRY);
+        let waits = !self.locked.is_empty() || self.tokens.has_unstored() || self.has_locked_channels();
+        let locked = waits.then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }

@@ -1,5 +1,7 @@
 //! One conversation with a provider about one calendar, from the claim to the commit.
 
+use std::time::Instant;
+
 use calsync_core::merge::latest_of_each;
 use calsync_core::providers::{Answer, Request, google};
 use calsync_core::row::RowChange;
@@ -8,6 +10,7 @@ use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss}
 use chrono::{DateTime, Utc};
 
 use super::budgets::Credential;
+use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
 use super::{lease, random};
 use crate::settings::Settings;
@@ -27,6 +30,18 @@ pub struct Round {
     /// Pages read so far.
     pages: i32,
     started_at: DateTime<Utc>,
+    begun_at: Instant,
+    /// The access token of its last request; None: it was asked without one.
+    token: Option<TokenNumber>,
+    /// It was asked again with another token, since the first was not accepted.
+    renewed: bool,
+}
+
+/// What a round has to go on with.
+pub enum Heard {
+    Answer(Answer),
+    /// It could not be asked at all.
+    NoToken(Failure),
 }
 
 /// What an answer means for its round.
@@ -62,7 +77,16 @@ impl Round {
             && token_params.as_deref() == Some(google::parameters_version())
             && !is_full_sync_due(&claim.subscription, settings, now);
         let expected = sync_token.clone().filter(|_| is_good);
-        Round { claim, expected, page_token: None, pages: 0, started_at: now }
+        Round {
+            claim,
+            expected,
+            page_token: None,
+            pages: 0,
+            started_at: now,
+            begun_at: Instant::now(),
+            token: None,
+            renewed: false,
+        }
     }
 
     /// Whose budget its requests use.
@@ -80,21 +104,44 @@ impl Round {
         let _ = transactions.run(&mut || claims::give_back(&self.claim.subscription));
     }
 
-    pub fn request(&self, settings: &Settings) -> Request {
+    /// For whom an access token is wanted; None: it is asked for as nobody.
+    pub fn wanted(&self) -> Option<Wanted> {
+        let (owner, name) = self.claim.credential()?;
+        Some(Wanted {
+            owner,
+            name,
+            generation: self.claim.generation,
+            remote_id: self.claim.subscription.remote_id.clone(),
+            not_before: self.claim.probes.then_some(self.begun_at),
+        })
+    }
+
+    /// The next request, with what the provider wants to see.
+    pub fn request(&mut self, pass: Option<&Pass>, settings: &Settings) -> Request {
+        self.token = pass.and_then(|pass| pass.token);
         google::ListRequest {
             base_url: &settings.google_api_url,
             calendar: &self.claim.subscription.remote_id,
             sync_token: self.expected.as_deref(),
             page_token: self.page_token.as_deref(),
-            bearer: None,
+            authorization: pass.map(|pass| pass.header.as_str()),
         }
         .request()
     }
 
-    pub fn read(&mut self, answer: &Answer) -> Reading {
-        Reading(match self.claim.subscription.options() {
-            Ok(options) => google::read_answer(answer, self.expected.is_some(), &options),
-            Err(error) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
+    /// The token that this answer does not accept, where it is worth asking again with another: once.
+    pub fn rejected_token(&mut self, answer: &Answer) -> Option<TokenNumber> {
+        let refused = matches!(answer, Answer::Http { status: 401, .. });
+        let again = refused && !self.renewed;
+        self.renewed = refused;
+        self.token.filter(|_| again)
+    }
+
+    pub fn read(&mut self, heard: &Heard) -> Reading {
+        Reading(match (heard, self.claim.subscription.options()) {
+            (Heard::Answer(answer), Ok(options)) => google::read_answer(answer, self.expected.is_some(), &options),
+            (Heard::Answer(_), Err(error)) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
+            (Heard::NoToken(failure), _) => Step::Fail(failure.clone()),
         })
     }
 
@@ -205,7 +252,7 @@ impl Round {
 }
 
 /// Ends the rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
-pub fn end_quiet(read: &mut Vec<(Round, Answer, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
+pub fn end_quiet(read: &mut Vec<(Round, Heard, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
     let quiet: Vec<Quiet> = read.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
     if quiet.is_empty() {
         return;

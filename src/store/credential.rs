@@ -1,4 +1,4 @@
-//! Credentials: what a provider wants to see. In this version only such as hold no secret.
+//! Credentials: what a provider wants to see. Secrets come and go sealed ([`crate::seal`]).
 
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
@@ -36,20 +36,89 @@ pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
     })
 }
 
-/// Makes a credential without a secret; saying it again is harmless.
-pub fn add(owner: &str, name: &str, provider: &str) -> Result<(), Error> {
+/// Makes a credential, or replaces it. `sealed`: None where there is no secret.
+///
+/// Generations begin at the clock, so that one that was dropped and made again is not taken for its predecessor.
+pub fn add(owner: &str, name: &str, provider: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "INSERT INTO calsync.credential AS credential (owner, name, provider) VALUES ($1::name, $2, $3) \
-             ON CONFLICT (owner, name) DO UPDATE SET provider = excluded.provider, \
+            "INSERT INTO calsync.credential AS credential (owner, name, provider, secret, generation) \
+             VALUES ($1::name, $2, $3, $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
+             ON CONFLICT (owner, name) DO UPDATE SET provider = excluded.provider, secret = excluded.secret, \
                  retry_at = NULL, refused_at = NULL, failures = 0, last_error = NULL, \
-                 generation = credential.generation + 1",
+                 generation = greatest(credential.generation + 1, excluded.generation)",
             None,
-            &[owner.into(), name.into(), provider.into()],
+            &[owner.into(), name.into(), provider.into(), sealed.into()],
         )?;
         Ok::<(), Error>(())
     })?;
     bring_back(owner, name)
+}
+
+/// The secret as it is stored now, and of which generation it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub generation: i64,
+    /// None: the credential needs none.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// None: there is no such credential.
+pub fn find(owner: &str, name: &str) -> Result<Option<Stored>, Error> {
+    Spi::connect(|client| {
+        let sql = "SELECT generation, secret FROM calsync.credential WHERE owner = $1::name AND name = $2";
+        let mut table = client.select(sql, None, &[owner.into(), name.into()])?;
+        table
+            .next()
+            .map(|row| Ok(Stored { generation: row.get(1)?.unwrap_or_default(), sealed: row.get::<Vec<u8>>(2)? }))
+            .transpose()
+    })
+}
+
+/// Puts another secret in the place of one that the provider has replaced itself. False: somebody else has locked the
+/// row, try again later. Where the credential was replaced or dropped meanwhile, there is nothing to do.
+pub fn renew((owner, name, generation): Held, sealed: &[u8]) -> Result<bool, Error> {
+    if try_lock(owner, name)?.is_none() {
+        return Ok(false);
+    }
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.credential SET secret = $4 WHERE owner = $1::name AND name = $2 AND generation = $3",
+            None,
+            &[owner.into(), name.into(), generation.into(), sealed.into()],
+        )?;
+        Ok(true)
+    })
+}
+
+/// Seals every secret anew: `seal` is given owner, name and sealed bytes, and gives other sealed bytes, or None where
+/// it cannot. Returns how many were sealed anew.
+pub fn reseal_all(mut seal: impl FnMut(&str, &str, &[u8]) -> Result<Option<Vec<u8>>, Error>) -> Result<i64, Error> {
+    let rows = Spi::connect_mut(|client| -> Result<Vec<(String, String, Vec<u8>)>, Error> {
+        let table = client.update(
+            "SELECT owner::text, name, secret FROM calsync.credential WHERE secret IS NOT NULL \
+             ORDER BY owner, name FOR UPDATE",
+            None,
+            &[],
+        )?;
+        let text = |value: Option<String>| value.unwrap_or_default();
+        table.map(|row| Ok((text(row.get(1)?), text(row.get(2)?), row.get(3)?.unwrap_or_default()))).collect()
+    })?;
+    let mut count = 0;
+    for (owner, name, sealed) in rows {
+        let Some(sealed) = seal(&owner, &name, &sealed)? else { continue };
+        Spi::connect_mut(|client| {
+            client
+                .update(
+                    "UPDATE calsync.credential SET secret = $3 WHERE owner = $1::name AND name = $2",
+                    None,
+                    &[owner.into(), name.into(), sealed.into()],
+                )
+                .map(|_| ())
+        })?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Calendars that waited for the credential are due at once. Those that somebody has locked are left to the hour's try.

@@ -131,6 +131,12 @@ pub fn may_do_everything(role: pg_sys::Oid) -> Result<bool, Error> {
     Ok(unsafe { pg_sys::has_privs_of_role(role, owner) })
 }
 
+/// Whether `role` may have the server read any file that the server's user can read.
+pub fn may_read_server_files(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up. Superusers have the privileges of every role.
+    unsafe { pg_sys::has_privs_of_role(role, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
+}
+
 /// Whether this server follows another.
 pub fn is_standby() -> bool {
     // SAFETY: reads a variable in shared memory.

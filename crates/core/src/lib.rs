@@ -11,6 +11,7 @@
 
 pub mod budget;
 pub mod busy;
+pub mod credential;
 pub mod delta;
 pub mod event;
 pub mod expansion;

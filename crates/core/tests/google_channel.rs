@@ -8,7 +8,7 @@ use calsync_core::providers::google::channel::{
     renewal,
 };
 use calsync_core::providers::google::notification::{Notification, ResourceState};
-use calsync_core::providers::{Answer, Method};
+use calsync_core::providers::{Answer, Mask, Method};
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn a_watch_asks_for_a_week_and_names_who_may_call() {
         channel_id: "c1",
         token: "secret",
         address: "https://app.example.com/hook",
-        bearer: Some("b"),
+        authorization: Some("Bearer b"),
     }
     .request();
 
@@ -58,11 +58,13 @@ fn a_watch_asks_for_a_week_and_names_who_may_call() {
     assert_eq!(body(&request.method), wanted);
     assert!(request.headers.contains(&("authorization", "Bearer b".to_owned())));
     assert!(!format!("{request:?}").contains("secret"), "a request may end up in a log");
+    assert_eq!(Mask::of(&request).text("bad token: secret"), "bad token: ***");
 }
 
 #[test]
 fn a_stop_names_channel_and_resource() {
-    let request = StopRequest { base_url: "https://x/v3", channel_id: "c1", resource_id: "r1", bearer: None }.request();
+    let request =
+        StopRequest { base_url: "https://x/v3", channel_id: "c1", resource_id: "r1", authorization: None }.request();
 
     assert_eq!(request.url, "https://x/v3/channels/stop");
     assert_eq!(body(&request.method), json!({"id": "c1", "resourceId": "r1"}));

@@ -8,7 +8,7 @@ fn first_page<'a>() -> ListRequest<'a> {
         calendar: "alice@example.com",
         sync_token: None,
         page_token: None,
-        bearer: None,
+        authorization: None,
     }
 }
 
@@ -51,7 +51,8 @@ fn a_slash_after_the_base_does_no_harm() {
 
 #[test]
 fn the_access_token_goes_into_a_header_and_shows_in_no_log() {
-    let request = ListRequest { sync_token: Some("secret-1"), bearer: Some("secret-2"), ..first_page() }.request();
+    let request =
+        ListRequest { sync_token: Some("secret-1"), authorization: Some("Bearer secret-2"), ..first_page() }.request();
 
     assert!(request.headers.contains(&("authorization", "Bearer secret-2".to_owned())));
     assert!(!format!("{request:?}").contains("secret"), "{request:?}");

@@ -1,5 +1,7 @@
 //! The control port: JSON over HTTP, one path for every method of [`Control`]. The crate's page lists the paths.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -143,6 +145,14 @@ fn auth(control: &Control, path: &[&str], request: &Request) -> Result<Value, Ap
             if let Some(seconds) = body.get("tokenLifetime").and_then(Value::as_i64) {
                 control.set_token_lifetime(seconds);
             }
+            if let Some(on) = flag(&body, "rotateRefreshTokens")? {
+                control.rotate_refresh_tokens(on);
+            }
+        }
+        ("POST", ["keys"]) => {
+            let key = STANDARD.decode(text(&body, "publicKey")?);
+            let key = key.map_err(|_| ApiError::invalid("\"publicKey\" is not base64"))?;
+            control.register_key(text(&body, "account")?, key);
         }
         ("POST", ["tokens"]) => {
             let seconds = body.get("expiresIn").and_then(Value::as_i64).unwrap_or(3599);

@@ -362,6 +362,16 @@ impl Control {
         self.shared.lock().oauth.lifetime = seconds;
     }
 
+    /// Whether each refresh also replaces the refresh token, and the one before is worth nothing any more.
+    pub fn rotate_refresh_tokens(&self, on: bool) {
+        self.shared.lock().oauth.rotates = on;
+    }
+
+    /// The public key (PKCS #1, DER) that a service account's assertions are verified with from now on.
+    pub fn register_key(&self, account: &str, public_key: Vec<u8>) {
+        self.shared.lock().oauth.register_key(account, public_key);
+    }
+
     /// Access tokens die, grants live: the client must refresh.
     pub fn expire_access_tokens(&self) {
         self.shared.lock().oauth.expire_tokens();
@@ -381,7 +391,7 @@ impl Control {
         self.shared.lock().oauth.refuse_client(client, error);
     }
 
-    /// `{requireAuth, tokenLifetime, tokens, allRevoked, revoked, refusedClients}`
+    /// `{requireAuth, tokenLifetime, tokens, allRevoked, revoked, refusedClients, rotateRefreshTokens, keys}`
     pub fn auth_status(&self) -> Value {
         self.shared.lock().oauth.status()
     }

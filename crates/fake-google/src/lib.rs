@@ -71,8 +71,9 @@
 //! | `GET`, `POST /quota` | `{"requestsPerMinute":600}`, `null` for none | [`Control::quota`], [`Control::set_quota`] |
 //! | `GET`, `DELETE /log` | | [`Control::log`], [`Control::clear_log`] |
 //! | `GET /auth` | | [`Control::auth_status`] |
-//! | `PATCH /auth` | `{"requireAuth":true,"tokenLifetime":3599}` | [`Control::require_auth`], [`Control::set_token_lifetime`] |
+//! | `PATCH /auth` | `{"requireAuth":true,"tokenLifetime":3599,"rotateRefreshTokens":false}` | [`Control::require_auth`], [`Control::set_token_lifetime`], [`Control::rotate_refresh_tokens`] |
 //! | `POST /auth/tokens` | `{"token":"t","expiresIn":3599}` | [`Control::register_token`] |
+//! | `POST /auth/keys` | `{"account":"robot@example.com","publicKey":"base64 of PKCS #1"}` | [`Control::register_key`] |
 //! | `POST /auth/expire` | | [`Control::expire_access_tokens`] |
 //! | `POST /auth/revoke` | `{}` or `{"grant":"refresh token"}` | [`Control::revoke_grants`] |
 //! | `POST /auth/restore` | | [`Control::restore_grants`] |
@@ -102,7 +103,8 @@
 //! - Moving a whole series does not drop the exceptions it leaves behind.
 //! - With `singleEvents=true` a delta has no tombstones for instances that a shortened series lost, and a deleted
 //!   series has them for its first 730 untouched instances only.
-//! - The signature of a service account's assertion is not verified, only its claims.
+//! - The signature of a service account's assertion is verified only where its public key was registered.
+//! - A service account's token opens every calendar, whatever user it was granted for.
 //! - Notifications go to http on loopback only; https addresses are accepted, and their messages fail.
 //! - Words of some messages (`syncTokenWithRequestRestrictions` among them) are ours: no recording had them.
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use crate::clock::Dice;
@@ -23,11 +24,15 @@ pub struct OAuth {
     pub required: bool,
     /// How long a token lives, in seconds.
     pub lifetime: i64,
+    /// Each refresh replaces the refresh token (RFC 6749, 6), and the one before is worth nothing any more.
+    pub rotates: bool,
     tokens: BTreeMap<String, AccessToken>,
     revoked: BTreeSet<String>,
     all_revoked: bool,
     /// Client ids (or service accounts) and the error they get.
     refused: BTreeMap<String, String>,
+    /// Public keys of service accounts: PKCS #1, DER. Of others the signature need only be there.
+    keys: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -41,10 +46,12 @@ impl Default for OAuth {
         Self {
             required: false,
             lifetime: 3599,
+            rotates: false,
             tokens: BTreeMap::new(),
             revoked: BTreeSet::new(),
             all_revoked: false,
             refused: BTreeMap::new(),
+            keys: BTreeMap::new(),
         }
     }
 }
@@ -89,6 +96,10 @@ impl OAuth {
         }
     }
 
+    pub fn register_key(&mut self, account: &str, public_key: Vec<u8>) {
+        self.keys.insert(account.into(), public_key);
+    }
+
     pub fn check(&self, request: &Request, now: DateTime<Utc>) -> Result<(), ApiError> {
         if !self.required {
             return Ok(());
@@ -109,6 +120,8 @@ impl OAuth {
             "allRevoked": self.all_revoked,
             "revoked": self.revoked,
             "refusedClients": self.refused,
+            "rotateRefreshTokens": self.rotates,
+            "keys": self.keys.keys().collect::<Vec<_>>(),
         })
     }
 
@@ -127,10 +140,14 @@ impl OAuth {
                 let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
                 let token = format!("ya29.{}", dice.word(alphabet, 64));
                 let expires = now + TimeDelta::seconds(self.lifetime);
-                self.tokens.insert(token.clone(), AccessToken { expires, grant });
-                let answer = json!({
+                let mut answer = json!({
                     "access_token": token, "expires_in": self.lifetime, "scope": scope, "token_type": "Bearer",
                 });
+                if self.rotates && field("grant_type") == "refresh_token" {
+                    answer["refresh_token"] = json!(format!("1//{}", dice.word(alphabet, 32)));
+                    self.revoked.insert(grant.clone());
+                }
+                self.tokens.insert(token, AccessToken { expires, grant });
                 Response::json(200, &answer)
             }
             Err(Refusal(status, error, description)) => {
@@ -151,21 +168,25 @@ impl OAuth {
         Ok((refresh.into(), SCOPE.into()))
     }
 
-    /// RFC 7523. The claims are checked as Google does; the signature only for being there.
+    /// RFC 7523. The claims are checked as Google does; the signature where the account's public key is known.
     fn service_account(&self, assertion: &str, now: DateTime<Utc>) -> Result<(String, String), Refusal> {
         let invalid = |why: &str| Refusal(400, "invalid_grant", format!("Invalid JWT: {why}"));
         let parts: Vec<&str> = assertion.split('.').collect();
         let [header, claims, signature] = parts[..] else { return Err(invalid("Must have three parts.")) };
+        let signed = format!("{header}.{claims}");
         let read = |part: &str| -> Option<Value> {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?).ok()
         };
         let header = read(header).ok_or_else(|| invalid("The header cannot be read."))?;
         let claims = read(claims).ok_or_else(|| invalid("The claims cannot be read."))?;
-        if header.get("alg") != Some(&json!("RS256")) || URL_SAFE_NO_PAD.decode(signature).map_or(0, |s| s.len()) < 128
-        {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        let is_good = self.keys.get(text("iss")).is_none_or(|key| {
+            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(signed.as_bytes(), &signature).is_ok()
+        });
+        if header.get("alg") != Some(&json!("RS256")) || signature.len() < 128 || !is_good {
             return Err(invalid("Invalid JWT Signature."));
         }
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
         if text("iss").is_empty() || text("scope").is_empty() {
             return Err(Refusal(400, "invalid_scope", "Empty or missing scope or issuer.".into()));

@@ -1,6 +1,9 @@
 //! The providers, one module each: how to ask, and what an answer says.
 
 pub mod google;
+pub mod mask;
+
+pub use mask::Mask;
 
 use std::fmt;
 use std::time::Duration;

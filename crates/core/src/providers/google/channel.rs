@@ -41,8 +41,8 @@ pub struct WatchRequest<'a> {
     pub token: &'a str,
     /// Where notifications go to.
     pub address: &'a str,
-    /// The access token; None: ask as nobody.
-    pub bearer: Option<&'a str>,
+    /// As in [`super::ListRequest`].
+    pub authorization: Option<&'a str>,
 }
 
 impl WatchRequest<'_> {
@@ -55,7 +55,7 @@ impl WatchRequest<'_> {
             "token": self.token,
             "params": {"ttl": LIFETIME.as_secs().to_string()},
         });
-        post(self.base_url, &path, &body, self.bearer)
+        post(self.base_url, &path, &body, self.authorization)
     }
 }
 
@@ -65,19 +65,19 @@ pub struct StopRequest<'a> {
     pub base_url: &'a str,
     pub channel_id: &'a str,
     pub resource_id: &'a str,
-    pub bearer: Option<&'a str>,
+    pub authorization: Option<&'a str>,
 }
 
 impl StopRequest<'_> {
     pub fn request(&self) -> Request {
         let body = json!({"id": self.channel_id, "resourceId": self.resource_id});
-        post(self.base_url, "channels/stop", &body, self.bearer)
+        post(self.base_url, "channels/stop", &body, self.authorization)
     }
 }
 
-fn post(base_url: &str, path: &str, body: &Value, bearer: Option<&str>) -> Request {
+fn post(base_url: &str, path: &str, body: &Value, authorization: Option<&str>) -> Request {
     let mut headers = vec![("accept", "application/json".to_owned()), ("content-type", "application/json".to_owned())];
-    headers.extend(bearer.map(|bearer| ("authorization", format!("Bearer {bearer}"))));
+    headers.extend(authorization.map(|value| ("authorization", value.to_owned())));
     let url = format!("{}/{path}", base_url.trim_end_matches('/'));
     Request { method: Method::Post(body.to_string()), url, headers }
 }

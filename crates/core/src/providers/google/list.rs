@@ -30,8 +30,8 @@ pub struct ListRequest<'a> {
     pub sync_token: Option<&'a str>,
     /// None: the first page.
     pub page_token: Option<&'a str>,
-    /// The access token; None: ask as nobody.
-    pub bearer: Option<&'a str>,
+    /// The value of the header Authorization, such as `Bearer ya29.…`; None: ask as nobody.
+    pub authorization: Option<&'a str>,
 }
 
 impl ListRequest<'_> {
@@ -45,7 +45,7 @@ impl ListRequest<'_> {
             }
         }
         let mut headers = vec![("accept", "application/json".to_owned())];
-        headers.extend(self.bearer.map(|bearer| ("authorization", format!("Bearer {bearer}"))));
+        headers.extend(self.authorization.map(|value| ("authorization", value.to_owned())));
         Request { method: Method::Get, url, headers }
     }
 }

@@ -1,0 +1,222 @@
+//! Asking for an access token, and what the answer means.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use calsync_core::credential::{OauthClient, ServiceAccount, Subject};
+use calsync_core::providers::google::token::{
+    Asker, assertion_request, assertion_to_sign, basic, read_grant, refresh_request,
+};
+use calsync_core::providers::{Answer, Mask, Method, Request};
+use calsync_core::sync::FailureKind;
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+const URL: &str = "https://oauth2.googleapis.com/token";
+
+fn client() -> OauthClient {
+    OauthClient {
+        client_id: "id.apps".into(),
+        client_secret: "GOCSPX-s&=+/ecret".into(),
+        refresh_token: "1//refresh".into(),
+    }
+}
+
+fn account() -> ServiceAccount {
+    ServiceAccount {
+        client_email: "robot@project.example".into(),
+        private_key: "-----BEGIN PRIVATE KEY-----".into(),
+        private_key_id: Some("k1".into()),
+        client_id: None,
+        subject: Subject::EachCalendar,
+    }
+}
+
+fn body(request: &Request) -> &str {
+    match &request.method {
+        Method::Post(body) => body,
+        Method::Get => panic!("a token is posted for"),
+    }
+}
+
+fn answer(status: u16, body: Value) -> Answer {
+    Answer::Http { status, retry_after: None, body: body.to_string().into_bytes() }
+}
+
+fn granted_for(expires_in: Value) -> Duration {
+    let granted = answer(200, json!({ "access_token": "ya29.x", "expires_in": expires_in, "token_type": "Bearer" }));
+    read_grant(&granted, Asker::OauthClient).expect("a grant").use_for
+}
+
+fn refused(status: u16, body: Value, asker: Asker) -> (FailureKind, String) {
+    let failure = read_grant(&answer(status, body), asker).expect_err("a refusal");
+    (failure.kind, failure.reason)
+}
+
+#[test]
+fn a_refresh_is_a_form_with_the_secrets_encoded() {
+    let request = refresh_request(URL, &client());
+
+    assert_eq!(request.url, URL);
+    assert!(request.headers.contains(&("content-type", "application/x-www-form-urlencoded".to_owned())));
+    assert_eq!(
+        body(&request),
+        "grant_type=refresh_token&client_id=id.apps&client_secret=GOCSPX-s%26%3D%2B%2Fecret&refresh_token=1%2F%2Frefresh"
+    );
+}
+
+#[test]
+fn an_assertion_names_issuer_audience_and_user_and_asks_to_read_only() {
+    let now = DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
+
+    let signed = assertion_to_sign(&account(), Some("alice@x.example"), URL, now);
+
+    let read = |part: &str| -> Value {
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("JSON")
+    };
+    let (header, claims) = signed.split_once('.').expect("two parts");
+    assert_eq!(read(header), json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" }));
+    assert_eq!(
+        read(claims),
+        json!({
+            "iss": "robot@project.example",
+            "scope": "https://www.googleapis.com/auth/calendar.readonly",
+            "aud": URL,
+            "iat": 1_790_000_000,
+            "exp": 1_790_003_600,
+            "sub": "alice@x.example",
+        })
+    );
+    let request = assertion_request(URL, &signed, b"signature");
+    assert!(body(&request).starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion="));
+}
+
+#[test]
+fn a_token_is_renewed_five_minutes_early_and_a_short_lived_one_at_four_fifths() {
+    assert_eq!(granted_for(json!(3600)), Duration::from_secs(3300));
+    assert_eq!(granted_for(json!("3600")), Duration::from_secs(3300));
+    assert_eq!(granted_for(Value::Null), Duration::from_secs(3300), "an hour where nothing is said");
+    assert_eq!(granted_for(json!(600)), Duration::from_secs(480));
+    assert_eq!(granted_for(json!(5)), Duration::from_secs(4));
+    assert_eq!(granted_for(json!(-1)), Duration::ZERO);
+}
+
+#[test]
+fn a_refresh_token_that_was_replaced_comes_with_the_grant() {
+    let granted = answer(200, json!({ "access_token": "ya29.x", "refresh_token": "1//new" }));
+
+    let grant = read_grant(&granted, Asker::OauthClient).expect("a grant");
+
+    assert_eq!(grant.refresh_token.as_deref(), Some("1//new"));
+    assert!(!format!("{grant:?}").contains("1//new"), "{grant:?}");
+}
+
+#[test]
+fn a_consent_that_was_withdrawn_waits_for_a_person() {
+    let body = json!({ "error": "invalid_grant", "error_description": "Token has been expired or revoked." });
+
+    let (kind, reason) = refused(400, body, Asker::OauthClient);
+
+    assert_eq!(kind, FailureKind::Credential);
+    assert!(reason.contains("invalid_grant: Token has been expired or revoked."), "{reason}");
+    assert!(reason.contains("consent again") && reason.contains("calsync_add_credential()"), "{reason}");
+}
+
+#[test]
+fn each_refusal_names_its_own_remedy() {
+    let cases = [
+        (401, "invalid_client", "", Asker::OauthClient, "client secret is wrong"),
+        (401, "unauthorized_client", "", Asker::OauthClient, "belongs to another client"),
+        (401, "unauthorized_client", "", Asker::UserOfCalendar, "delegate the scope"),
+        (400, "invalid_grant", "Invalid email or User ID", Asker::ServiceAccount, "no user of the delegated domain"),
+        (400, "invalid_grant", "Invalid JWT Signature.", Asker::ServiceAccount, "make a new key"),
+        (400, "invalid_grant", "… in a reasonable timeframe. Check …", Asker::ServiceAccount, "clock"),
+        (400, "something_new", "", Asker::OauthClient, "docs/google.md"),
+    ];
+    for (status, error, description, asker, remedy) in cases {
+        let (kind, reason) = refused(status, json!({ "error": error, "error_description": description }), asker);
+        assert_eq!(kind, FailureKind::Credential, "{error}");
+        assert!(reason.contains(remedy), "{error}: {reason}");
+    }
+}
+
+#[test]
+fn a_user_whom_the_domain_does_not_know_is_that_calendars_trouble() {
+    let body = json!({ "error": "invalid_grant", "error_description": "Invalid email or User ID" });
+
+    let (kind, reason) = refused(400, body, Asker::UserOfCalendar);
+
+    assert_eq!(kind, FailureKind::Forbidden, "the other calendars of the credential go on");
+    assert!(reason.contains("remote_id"), "{reason}");
+}
+
+#[test]
+fn what_somebody_in_between_says_proves_nothing() {
+    let html = |status| Answer::Http { status, retry_after: None, body: b"<html>secret</html>".to_vec() };
+    let answers = [
+        html(400),
+        html(401),
+        html(200),
+        html(503),
+        answer(429, json!({ "error": "rate_limited" })),
+        answer(500, json!({ "error": "invalid_grant" })),
+        answer(400, json!({ "error": "temporarily_unavailable" })),
+        answer(404, json!({ "error": "invalid_grant" })),
+        answer(302, json!({})),
+        answer(200, json!({ "access_token": "" })),
+        answer(200, json!({ "access_token": "with\r\nheader: injected" })),
+        answer(200, json!({ "access_token": "x", "token_type": "mac" })),
+        answer(200, json!({ "access_token": "x", "expires_in": {} })),
+        answer(200, json!([])),
+        Answer::None { reason: "cut".into() },
+    ];
+    for answer in answers {
+        let failure = read_grant(&answer, Asker::OauthClient).expect_err("no grant");
+        assert_eq!(failure.kind, FailureKind::Passing, "{answer:?}");
+        assert!(!failure.reason.contains("secret") && !failure.reason.contains("injected"), "{}", failure.reason);
+    }
+}
+
+#[test]
+fn a_secret_that_the_provider_repeats_is_taken_out_whatever_it_looks_like() {
+    let request = refresh_request(URL, &client());
+    let mask = Mask::of(&request);
+    let echoed = [
+        json!({ "error": "invalid_grant", "error_description": "no 1//refresh of GOCSPX-s&=+/ecret" }).to_string(),
+        json!({ "error": { "message": body(&request) } }).to_string(),
+        r#"{"error": "x", "error_description": "1\/\/refresh \u0047OCSPX-s\u0026=+\/ecret"}"#.to_owned(),
+        format!("<html>{}</html>", body(&request)),
+    ];
+    for text in echoed {
+        let answer = Answer::Http { status: 400, retry_after: None, body: text.into_bytes() };
+        let Answer::Http { body, .. } = mask.answer(answer, true) else { panic!("an answer stays one") };
+        let shown: String = match serde_json::from_slice::<Value>(&body) {
+            Ok(json) => json.to_string(),
+            Err(_) => String::from_utf8(body).expect("text"),
+        };
+        for secret in ["1//refresh", "2Frefresh", "GOCSPX", "s%26"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+    assert!(!format!("{mask:?}").contains("refresh"));
+}
+
+#[test]
+fn a_password_is_masked_and_so_is_the_header_that_holds_it() {
+    let header = basic("alice", "p:ss-wörd");
+    let request = Request { method: Method::Get, url: URL.into(), headers: vec![("authorization", header.clone())] };
+
+    let masked = Mask::of(&request).text(&format!("alice sent {header}, that is p:ss-wörd"));
+
+    assert_eq!(masked, "alice sent Basic ***, that is ***");
+}
+
+#[test]
+fn a_page_of_events_is_left_as_it_is() {
+    let request =
+        Request { method: Method::Get, url: URL.into(), headers: vec![("authorization", "Bearer ya29.t".into())] };
+    let page = answer(200, json!({ "items": [{ "summary": "a  b" }], "n": 1.0 }));
+
+    assert_eq!(Mask::of(&request).answer(page.clone(), false), page);
+}

@@ -1,0 +1,418 @@
+//! Access tokens: fetched when needed, kept in this process's memory only, shared by all calendars of a credential.
+//!
+//! The hard cases, each with a test in `tests/integration`:
+//! - many calendars that need the same token cause one refresh; they wait for it without a transaction, and of their
+//!   credential no further calendar is begun meanwhile
+//! - a token that the provider refuses before its time is renewed once, and the calendar asked for again
+//! - while the token URL is out of order, each calendar fails for itself, and the URL is not stormed
+//! - a refresh token that the provider replaces is stored, also when its row is locked just then
+//! - a credential that is replaced while a refresh with the old secret is under way is tried with the new one
+//!
+//! What `generation` a token is of decides whom it serves: a credential that was replaced begins anew.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use calsync_core::credential::{OauthClient, Secret, ServiceAccount, Subject};
+use calsync_core::providers::Request;
+use calsync_core::providers::google::token::{self, Asker, Grant};
+use calsync_core::sync::{Failure, FailureKind};
+use chrono::Utc;
+
+use super::Flight;
+use super::budgets::Credential;
+use super::transactions::Transactions;
+use crate::rs256::SigningKey;
+use crate::seal;
+use crate::settings::Settings;
+use crate::store::credential::{self, Stored};
+
+/// How long the token URL is left alone after it failed: doubling from the first to the last.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
+const LONGEST_OUTAGE: Duration = Duration::from_secs(64);
+/// A credential that nobody used for so long may be forgotten; it is read again when needed.
+const FORGET_AFTER: Duration = Duration::from_secs(2 * 3600);
+/// With fewer credentials than this there is nothing to tidy.
+const FEW: usize = 1000;
+
+/// For which calendar of which credential something is to be asked.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub owner: String,
+    pub name: String,
+    pub generation: i64,
+    /// The calendar's.
+    pub remote_id: String,
+    /// A token from before this does not count: whether it is renewed is what is to be found out.
+    pub not_before: Option<Instant>,
+}
+
+/// What to show the provider.
+#[derive(Clone)]
+pub struct Pass {
+    /// The value of the header Authorization.
+    pub header: String,
+    /// None: it is the secret itself, of which there is no other.
+    pub token: Option<TokenNumber>,
+}
+
+/// Which token; another one has another number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenNumber(u64);
+
+/// May it be asked?
+pub enum Authorization {
+    /// With this; None: as nobody.
+    Ready(Option<Pass>),
+    /// A token is on its way.
+    Wait(Grantee),
+    /// Send this first, and wait.
+    Fetch(Box<Refresh>, Request),
+    Failed(Failure),
+}
+
+/// To whom a token is granted: a credential, and the user as whom a service account asks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grantee {
+    owner: String,
+    name: String,
+    generation: i64,
+    user: Option<String>,
+}
+
+/// A request for a token that is under way.
+pub struct Refresh {
+    pub grantee: Grantee,
+    asker: Asker,
+    /// The secret that was shown, as it is stored.
+    sealed: Option<Vec<u8>>,
+}
+
+/// A credential as this process knows it.
+struct Known {
+    generation: i64,
+    access: Access,
+    outage: Option<Outage>,
+    /// A refresh token that has taken the place of the stored one, and could not be stored yet.
+    unstored: Option<String>,
+    used_at: Instant,
+}
+
+enum Access {
+    Open,
+    /// The header itself.
+    Fixed(String),
+    Granted {
+        asks_as: AsksAs,
+        tokens: HashMap<Option<String>, Token>,
+    },
+}
+
+/// As whom tokens are asked for.
+#[derive(Clone)]
+enum AsksAs {
+    /// None: as itself.
+    One(Option<String>),
+    EachCalendar,
+}
+
+struct Token {
+    number: TokenNumber,
+    header: String,
+    granted_at: Instant,
+    use_until: Instant,
+}
+
+/// The token URL fails: until then its failure is everybody's answer.
+struct Outage {
+    failure: Failure,
+    until: Instant,
+    tries: u32,
+}
+
+#[derive(Default)]
+pub struct Tokens {
+    known: HashMap<(String, String), Known>,
+    /// What waits for each token that is on its way.
+    waiting: HashMap<Grantee, Vec<Flight>>,
+    last_number: u64,
+    complained: bool,
+}
+
+impl Tokens {
+    /// What to ask with, or what must come first.
+    pub fn authorization(
+        &mut self,
+        wanted: &Wanted,
+        transactions: &mut impl Transactions,
+        settings: &Settings,
+    ) -> Authorization {
+        let found = match self.learn(wanted, transactions) {
+            Ok(found) => found,
+            Err(failure) => return Authorization::Failed(failure),
+        };
+        let Some(known) = self.known.get_mut(&key(&wanted.owner, &wanted.name)) else {
+            return Authorization::Failed(missing(&wanted.name));
+        };
+        let now = Instant::now();
+        known.used_at = now;
+        let (asks_as, tokens) = match &mut known.access {
+            Access::Open => return Authorization::Ready(None),
+            Access::Fixed(header) => return Authorization::Ready(Some(Pass { header: header.clone(), token: None })),
+            Access::Granted { asks_as, tokens } => (asks_as, tokens),
+        };
+        let user = match asks_as {
+            AsksAs::One(user) => user.clone(),
+            AsksAs::EachCalendar => Some(wanted.remote_id.clone()),
+        };
+        let is_good = |token: &&Token| {
+            token.use_until > now && wanted.not_before.is_none_or(|earliest| token.granted_at >= earliest)
+        };
+        if let Some(token) = tokens.get(&user).filter(is_good) {
+            return Authorization::Ready(Some(token.pass()));
+        }
+        let Wanted { owner, name, .. } = wanted.clone();
+        let grantee = Grantee { owner, name, generation: known.generation, user };
+        if self.waiting.contains_key(&grantee) {
+            return Authorization::Wait(grantee);
+        }
+        if let Some(outage) = known.outage.as_ref().filter(|outage| outage.until > now) {
+            return Authorization::Failed(outage.failure.clone());
+        }
+        let unstored = known.unstored.clone();
+        let begun = match found {
+            Some(found) => Ok(found),
+            None => read(&wanted.owner, &wanted.name, transactions),
+        };
+        match begun.and_then(|found| refresh(grantee, found, unstored, settings)) {
+            Ok((refresh, request)) => Authorization::Fetch(Box::new(refresh), request),
+            Err(failure) => Authorization::Failed(failure),
+        }
+    }
+
+    /// Reads the credential unless it is known. Returns what was read.
+    fn learn(
+        &mut self,
+        wanted: &Wanted,
+        transactions: &mut impl Transactions,
+    ) -> Result<Option<(Stored, Secret)>, Failure> {
+        let key = key(&wanted.owner, &wanted.name);
+        if self.known.get(&key).is_some_and(|known| known.generation >= wanted.generation) {
+            return Ok(None);
+        }
+        let found = read(&wanted.owner, &wanted.name, transactions)?;
+        if self.known.len() >= FEW && self.known.len().is_power_of_two() {
+            self.known.retain(|_, known| known.unstored.is_some() || known.used_at.elapsed() < FORGET_AFTER);
+        }
+        self.known.insert(key, Known::of(&found));
+        Ok(Some(found))
+    }
+
+    /// This waits for the token that is on its way.
+    pub fn wait(&mut self, grantee: Grantee, flight: Flight) {
+        self.waiting.entry(grantee).or_default().push(flight);
+    }
+
+    /// The answer has come: what waited for it, which the caller takes on.
+    pub fn take_waiting(&mut self, grantee: &Grantee) -> Vec<Flight> {
+        self.waiting.remove(grantee).unwrap_or_default()
+    }
+
+    pub fn waiting(&self) -> impl Iterator<Item = &Flight> {
+        self.waiting.values().flatten()
+    }
+
+    /// Credentials of which every calendar would wait just now.
+    pub fn awaited(&self) -> impl Iterator<Item = Credential> {
+        let of_all = self.waiting.keys().filter(|grantee| {
+            let known = self.known.get(&key(&grantee.owner, &grantee.name));
+            !matches!(known.map(|known| &known.access), Some(Access::Granted { asks_as: AsksAs::EachCalendar, .. }))
+        });
+        of_all.map(|grantee| Some((grantee.owner.clone(), grantee.name.clone())))
+    }
+
+    /// Keeps a token for all who will ask for it.
+    pub fn keep(&mut self, grantee: &Grantee, grant: Grant) -> Pass {
+        self.last_number += 1;
+        let now = Instant::now();
+        let token = Token {
+            number: TokenNumber(self.last_number),
+            header: token::bearer(&grant.access_token),
+            granted_at: now,
+            use_until: now + grant.use_for,
+        };
+        let pass = token.pass();
+        let known = self.known.get_mut(&key(&grantee.owner, &grantee.name));
+        if let Some(known) = known.filter(|known| known.generation == grantee.generation) {
+            known.outage = None;
+            known.unstored = grant.refresh_token.or(known.unstored.take());
+            if let Access::Granted { tokens, .. } = &mut known.access {
+                tokens.retain(|_, token| token.use_until > now);
+                tokens.insert(grantee.user.clone(), token);
+            }
+        }
+        pass
+    }
+
+    /// No token came. What passes is everybody's answer for a while, ever longer.
+    pub fn failed(&mut self, grantee: &Grantee, failure: &Failure) {
+        let known = self.known.get_mut(&key(&grantee.owner, &grantee.name));
+        if let Some(known) = known.filter(|_| failure.kind == FailureKind::Passing) {
+            let tries = known.outage.as_ref().map_or(0, |outage| outage.tries + 1);
+            let pause = SHORTEST_OUTAGE.saturating_mul(1 << tries.min(6)).min(LONGEST_OUTAGE);
+            let wished = failure.retry_after.unwrap_or_default().min(FORGET_AFTER);
+            let until = Instant::now() + pause.max(wished);
+            known.outage = Some(Outage { failure: failure.clone(), until, tries });
+        }
+    }
+
+    /// The provider does not accept this token: the next who asks gets another.
+    pub fn reject(&mut self, owner: &str, name: &str, number: TokenNumber) {
+        if let Some(Known { access: Access::Granted { tokens, .. }, .. }) = self.known.get_mut(&key(owner, name)) {
+            tokens.retain(|_, token| token.number != number);
+        }
+    }
+
+    /// Whether what the provider refused is no longer what is stored: then those who waited should ask again.
+    pub fn is_outdated(&mut self, refused: &Refresh, transactions: &mut impl Transactions) -> bool {
+        let Grantee { owner, name, .. } = &refused.grantee;
+        let Some(found) = read(owner, name, transactions).ok().filter(|found| found.0.sealed != refused.sealed) else {
+            return false;
+        };
+        let known = self.known.entry(key(owner, name)).or_insert_with(|| Known::of(&found));
+        if known.generation != found.0.generation {
+            *known = Known::of(&found);
+        }
+        // It was refused, too, or is older than what somebody else has stored.
+        known.unstored = None;
+        true
+    }
+
+    pub fn has_unstored(&self) -> bool {
+        self.known.values().any(|known| known.unstored.is_some())
+    }
+
+    /// Stores the refresh tokens that providers have replaced, as far as nobody has locked their rows.
+    pub fn store(&mut self, transactions: &mut impl Transactions) {
+        for ((owner, name), known) in self.known.iter_mut() {
+            let Some(refresh_token) = &known.unstored else { continue };
+            let stored = transactions.run(&mut || {
+                let Some(found) = credential::find(owner, name)?.filter(|found| found.generation == known.generation)
+                else {
+                    return Ok(true);
+                };
+                match found.sealed.as_deref().map(|sealed| seal::open(owner, name, sealed)).transpose()? {
+                    Some(Secret::OauthClient(client)) => {
+                        let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
+                        let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
+                        credential::renew((owner, name, known.generation), &sealed)
+                    }
+                    _ => Ok(true),
+                }
+            });
+            match stored {
+                Ok(true) => known.unstored = None,
+                Ok(false) => {}
+                Err(failed) if std::mem::replace(&mut self.complained, true) => drop(failed),
+                Err(failed) => pgrx::warning!(
+                    "pg_calsync: a refresh token that the provider has replaced cannot be stored yet: {}",
+                    failed.reason
+                ),
+            }
+        }
+    }
+}
+
+impl Known {
+    fn of((stored, secret): &(Stored, Secret)) -> Self {
+        let granted = |asks_as| Access::Granted { asks_as, tokens: HashMap::new() };
+        let access = match secret {
+            Secret::None => Access::Open,
+            Secret::Bearer { token } => Access::Fixed(token::bearer(token)),
+            Secret::Basic { username, password } => Access::Fixed(token::basic(username, password)),
+            Secret::OauthClient(_) => granted(AsksAs::One(None)),
+            Secret::ServiceAccount(account) => granted(match &account.subject {
+                Subject::Itself => AsksAs::One(None),
+                Subject::User(user) => AsksAs::One(Some(user.clone())),
+                Subject::EachCalendar => AsksAs::EachCalendar,
+            }),
+        };
+        Known { generation: stored.generation, access, outage: None, unstored: None, used_at: Instant::now() }
+    }
+}
+
+impl Token {
+    fn pass(&self) -> Pass {
+        Pass { header: self.header.clone(), token: Some(self.number) }
+    }
+}
+
+fn key(owner: &str, name: &str) -> (String, String) {
+    (owner.to_owned(), name.to_owned())
+}
+
+/// The credential as it is stored, opened.
+fn read(owner: &str, name: &str, transactions: &mut impl Transactions) -> Result<(Stored, Secret), Failure> {
+    let read = transactions.run(&mut || credential::find(owner, name));
+    let stored = read
+        .map_err(|failed| {
+            Failure::new(FailureKind::Passing, format!("the credential cannot be read: {}", failed.reason))
+        })?
+        .ok_or_else(|| missing(name))?;
+    let secret = match &stored.sealed {
+        None => Secret::None,
+        Some(sealed) => {
+            seal::open(owner, name, sealed).map_err(|error| Failure::new(FailureKind::Credential, error.told()))?
+        }
+    };
+    Ok((stored, secret))
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::new(
+        FailureKind::Credential,
+        format!("there is no credential \"{name}\" any more: add it again with calsync_add_credential()"),
+    )
+}
+
+/// The request for a token. `unstored`: a refresh token that is newer than the stored one.
+fn refresh(
+    grantee: Grantee,
+    (stored, secret): (Stored, Secret),
+    unstored: Option<String>,
+    settings: &Settings,
+) -> Result<(Refresh, Request), Failure> {
+    let url = &settings.google_token_url;
+    let (asker, request) = match secret {
+        Secret::OauthClient(mut client) => {
+            client.refresh_token = unstored.unwrap_or(client.refresh_token);
+            (Asker::OauthClient, token::refresh_request(url, &client))
+        }
+        Secret::ServiceAccount(account) => {
+            let asker = match account.subject {
+                Subject::EachCalendar => Asker::UserOfCalendar,
+                Subject::Itself | Subject::User(_) => Asker::ServiceAccount,
+            };
+            (asker, assertion(&account, grantee.user.as_deref(), url)?)
+        }
+        // It was replaced by one of another shape since it was read first: the next claim sees that.
+        Secret::None | Secret::Bearer { .. } | Secret::Basic { .. } => {
+            return Err(Failure::new(FailureKind::Passing, "the credential has just been replaced"));
+        }
+    };
+    Ok((Refresh { grantee, asker, sealed: stored.sealed }, request))
+}
+
+fn assertion(account: &ServiceAccount, user: Option<&str>, url: &str) -> Result<Request, Failure> {
+    let failed = |why| Failure::new(FailureKind::Credential, format!("no access token can be asked for: {why}"));
+    let key = SigningKey::from_pem(&account.private_key).ok_or_else(|| failed("the private key is not an RSA key"))?;
+    let to_sign = token::assertion_to_sign(account, user, url, Utc::now());
+    let signature = key.sign(to_sign.as_bytes()).ok_or_else(|| failed("the request cannot be signed"))?;
+    Ok(token::assertion_request(url, &to_sign, &signature))
+}
+
+impl Refresh {
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
+}
