@@ -115,17 +115,27 @@ fn busy_time_that_differs_from_the_occurrences() {
 }
 
 #[test]
+fn a_calendar_left_to_a_channel_that_is_not_there() {
+    story(
+        "UPDATE calsync.subscription SET pushed = true WHERE subscription_id = {room}",
+        &["room push_lost"],
+        &["room: push_lost: due now"],
+    );
+}
+
+#[test]
 fn rows_that_belong_to_nothing() {
     story(
         "INSERT INTO calsync.event (subscription_id, event_id, kind, busy_status) VALUES (99, 'x', 'unreadable', 'busy'); \
-         INSERT INTO calsync.channel (subscription_id, channel_id) VALUES (98, 'c'), (99, 'c'), (99, 'd'); \
+         INSERT INTO calsync.staged_event (subscription_id, round, event_id, deleted) \
+             VALUES (98, 0, 'c', true), (99, 0, 'c', true), (99, 0, 'd', true); \
          INSERT INTO calsync.busy SELECT 99, now(), now() + interval '1 day', 4",
         &["nobody's orphan_rows", "nobody's orphan_rows", "nobody's orphan_rows", "nobody's orphan_rows"],
         &[
             "nobody's: orphan_rows: removed 1 in calsync.busy of subscription 99, which is not there",
-            "nobody's: orphan_rows: removed 1 in calsync.channel of subscription 98, which is not there",
             "nobody's: orphan_rows: removed 1 in calsync.event of subscription 99, which is not there",
-            "nobody's: orphan_rows: removed 2 in calsync.channel of subscription 99, which is not there",
+            "nobody's: orphan_rows: removed 1 in calsync.staged_event of subscription 98, which is not there",
+            "nobody's: orphan_rows: removed 2 in calsync.staged_event of subscription 99, which is not there",
         ],
     );
     let removed = ["room: orphan_rows: removed"];
