@@ -6,11 +6,13 @@ mod dice;
 mod fed;
 pub mod items;
 pub mod model;
+mod pushed;
 mod receiver;
 mod world;
 
 pub use cluster::{Cluster, Connector, eventually};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
+pub use pushed::{Pushed, webhook};
 pub use receiver::{RECEIVER, Received, Receiver};
 pub use world::{ALICE, World, sqlstate};

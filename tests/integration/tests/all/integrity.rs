@@ -159,7 +159,10 @@ fn rows_that_belong_to_nothing() {
 #[test]
 fn leases_that_never_end() {
     let mut world = World::synced();
-    world.cluster.reconfigure("calsync.enabled = off");
+    // A worker would give back the claims of the dead as soon as it has read this.
+    world.cluster.reconfigure("calsync.databases = 'none'");
+    let workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker'";
+    calsync_integration::eventually("nobody works here", || world.count(workers) == 0);
     world
         .sql
         .batch_execute(
@@ -172,7 +175,8 @@ fn leases_that_never_end() {
 
     assert_eq!(problems(&mut world.sql), Vec::<String>::new());
     world.google.clear_log();
-    world.cluster.reconfigure("calsync.enabled = on");
+    world.cluster.reconfigure("calsync.databases = '*'");
+    calsync_integration::eventually("it is asked for", || world.deltas() > 0);
     world.wait_until_idle();
     assert_eq!(world.deltas(), 1, "and it is synced again");
 }
