@@ -222,9 +222,9 @@ CREATE TABLE calsync.channel (
 );
 CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, provider, (coalesce(credential, '')))
     WHERE state = 'opening';
-CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner) WHERE state <> 'ended';
+CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner);
 CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state = 'stopping';
-CREATE INDEX channel_news_idx ON calsync.channel (notified_at) WHERE has_news;
+CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
 CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for = 'address';
 CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner);
 CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;

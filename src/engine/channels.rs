@@ -31,8 +31,10 @@ use crate::store::rounds::Outcome;
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Looks are at least so far apart.
 const SHORTEST_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after the tables could not be looked at.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Channels whose news are passed on in one transaction.
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 500;
 
 /// What is known between looks.
 #[derive(Default)]
@@ -41,7 +43,7 @@ pub struct Tending {
     next_look: Option<Instant>,
     /// A pass is under way, and has come this far in the order of subscriptions.
     cursor: Option<i64>,
-    /// Some calendars that there is news of are locked, since the last try.
+    /// Some calendars that there is news of are locked: tried again then.
     news_waits: Option<Instant>,
     /// Answers whose channel somebody has locked, and since when.
     locked: Vec<(ChannelFlight, Heard, Instant)>,
@@ -178,15 +180,16 @@ impl Engine {
 
     /// Makes the calendars due that notifications told of, since the last call or before that.
     pub fn pass_on_news(&mut self, transactions: &mut impl Transactions) -> Result<(), UnitFailed> {
-        if self.tending.news_waits.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
+        if self.tending.news_waits.is_some_and(|until| until > Instant::now()) {
             return Ok(());
         }
-        let some_wait = transactions.run(&mut || {
-            do_not_wait_for_the_disk();
-            notification::pass_on(AT_ONCE)
-        })?;
-        self.tending.news_waits = some_wait.then(Instant::now);
-        Ok(())
+        let passed = pass_on_all(transactions);
+        self.tending.news_waits = match &passed {
+            Ok(false) => None,
+            Ok(true) => Some(Instant::now() + LOCKED_RETRY),
+            Err(_) => Some(Instant::now() + PAUSE),
+        };
+        passed.map(drop)
     }
 
     /// Stops and opens channels as far as there is room, if it is time to.
@@ -195,6 +198,15 @@ impl Engine {
         transactions: &mut impl Transactions,
         settings: &Settings,
     ) -> Result<(), UnitFailed> {
+        let tended = self.tend(transactions, settings);
+        if tended.is_err() {
+            self.tending.cursor = None;
+            self.tending.next_look = Some(Instant::now() + LOOK_INTERVAL);
+        }
+        tended
+    }
+
+    fn tend(&mut self, transactions: &mut impl Transactions, settings: &Settings) -> Result<(), UnitFailed> {
         if !settings.enabled {
             return Ok(());
         }
@@ -220,13 +232,15 @@ impl Engine {
         Ok(())
     }
 
-    /// A quarter of the places, of which there is always one.
+    /// A quarter of the places that rounds have just now, and one at least.
     fn room_for_channels(&self, settings: &Settings) -> usize {
-        let flights = self.flights.values().map(|(flight, _)| flight).chain(self.tokens.waiting());
-        let flying = flights.filter(|flight| flight.is_channel()).count();
+        let waiting = self.tokens.waiting().filter(|flight| flight.is_channel()).count() + self.tending.locked.len();
         let free = settings.max_concurrency.saturating_sub(self.flights.len());
-        let waiting = self.tending.locked.len();
-        (settings.max_concurrency / 4).max(1).saturating_sub(flying + waiting).min(free)
+        (self.width(settings) / 4).max(1).saturating_sub(self.channels_in_flight() + waiting).min(free)
+    }
+
+    pub(super) fn channels_in_flight(&self) -> usize {
+        self.flights.values().filter(|(flight, _)| flight.is_channel()).count()
     }
 
     fn stop_channels(
@@ -337,13 +351,30 @@ impl Engine {
     /// How long until channels are tended again; None: not before something happens.
     pub fn until_tending(&self, settings: &Settings) -> Option<Duration> {
         let now = Instant::now();
-        let news = self.tending.news_waits.map(|last| (last + LOCKED_RETRY).saturating_duration_since(now));
+        let news = self.tending.news_waits.map(|until| until.saturating_duration_since(now));
         let look = self.tending.next_look.filter(|_| settings.enabled);
         let pass = self.tending.cursor.filter(|_| settings.enabled && self.room_for_channels(settings) > 0);
         news.into_iter()
             .chain(look.map(|next| next.saturating_duration_since(now)))
             .chain(pass.map(|_| Duration::ZERO))
             .min()
+    }
+}
+
+/// Whether some calendars could not be told.
+fn pass_on_all(transactions: &mut impl Transactions) -> Result<bool, UnitFailed> {
+    let mut place = None;
+    let mut some_wait = false;
+    loop {
+        let passed = transactions.run(&mut || {
+            do_not_wait_for_the_disk();
+            notification::pass_on(place.as_ref(), AT_ONCE)
+        })?;
+        some_wait |= passed.some_wait;
+        place = passed.next;
+        if place.is_none() {
+            return Ok(some_wait);
+        }
     }
 }
 

@@ -133,7 +133,10 @@ impl Engine {
     fn room(&self, settings: &Settings) -> usize {
         let waiting = self.held_back.len() + self.locked.len() + self.tokens.waiting().count();
         let most_waiting = WAITING_ROOM * settings.max_concurrency;
-        self.width(settings).saturating_sub(self.flights.len()).min(most_waiting.saturating_sub(waiting))
+        let free = settings.max_concurrency.saturating_sub(self.flights.len());
+        // Channels have places of their own, lest one that hangs stands in the way while that is narrow.
+        let taken = self.flights.len() - self.channels_in_flight();
+        self.width(settings).saturating_sub(taken).min(free).min(most_waiting.saturating_sub(waiting))
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns

@@ -13,6 +13,8 @@
 //! - several calendars share the channel and one is locked: those that were told (`told`) are not told again meanwhile
 //! - a message comes twice, or late: numbers grow, so what is not greater than the latest has been told already
 
+use std::collections::HashSet;
+
 use calsync_core::providers::google::notification::{Notification, ResourceState};
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -91,55 +93,75 @@ pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime
 const CONCERNED: &str = "s.provider <> 'none' AND s.state <> 'paused' \
      AND (s.state IN ('active', 'pending') OR s.leased_until IS NOT NULL)";
 
-/// Makes the calendars due of which up to `limit` channels told news. Returns whether some could not be told, because
-/// somebody has them locked.
-pub fn pass_on(limit: usize) -> Result<bool, Error> {
-    let channels = Spi::connect_mut(|client| -> Result<Vec<String>, Error> {
-        let table = client.update(
-            "SELECT channel_id FROM calsync.channel WHERE has_news ORDER BY notified_at LIMIT $1 FOR UPDATE SKIP LOCKED",
-            None,
-            &[(limit as i64).into()],
-        )?;
-        table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
-    })?;
-    let mut some_wait = false;
-    for channel in channels {
-        some_wait |= !pass_on_one(&channel)?;
-    }
-    Ok(some_wait)
+/// A channel with news: when the last came, and its id. In this order they are passed on.
+pub type Place = (DateTime<Utc>, String);
+
+/// What came of passing on.
+pub struct Passed {
+    /// Some calendars could not be told, because somebody has them locked.
+    pub some_wait: bool,
+    /// Where to go on; None: that was all.
+    pub next: Option<Place>,
 }
 
-/// Its row is locked. Returns whether all its calendars have been told.
-fn pass_on_one(channel: &str) -> Result<bool, Error> {
+/// Makes the calendars due of which up to `limit` channels told news, those after `place`.
+pub fn pass_on(place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
+    let news = with_news(place, limit)?;
+    if news.is_empty() {
+        return Ok(Passed { some_wait: false, next: None });
+    }
+    let channels: Vec<String> = news.iter().map(|(_, channel)| channel.clone()).collect();
     let untold = format!(
-        "SELECT s.subscription_id FROM calsync.channel AS ch JOIN calsync.subscription AS s ON {WATCHES} \
-         WHERE ch.channel_id = $1 AND {CONCERNED} AND s.subscription_id <> ALL (ch.told)"
+        "SELECT ch.channel_id, s.subscription_id FROM calsync.channel AS ch JOIN calsync.subscription AS s ON {WATCHES} \
+         WHERE ch.channel_id = ANY ($1) AND {CONCERNED} AND s.subscription_id <> ALL (ch.told)"
     );
-    let ids = |sql: &str| -> Result<Vec<i64>, Error> {
+    let pairs = |sql: &str| -> Result<Vec<(String, i64)>, Error> {
         Spi::connect_mut(|client| {
-            let table = client.update(sql, None, &[channel.into()])?;
-            table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
+            let table = client.update(sql, None, &[channels.clone().into()])?;
+            table.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default()))).collect()
         })
     };
-    let all = ids(&untold)?;
-    let locked = ids(&format!("{untold} FOR UPDATE OF s SKIP LOCKED"))?;
-    Spi::connect_mut(|client| -> Result<(), Error> {
-        client.update(
-            "UPDATE calsync.subscription SET next_sync_at = now(), expedited = true WHERE subscription_id = ANY ($1)",
+    let all = pairs(&untold)?;
+    let locked: HashSet<(String, i64)> = pairs(&format!("{untold} FOR UPDATE OF s SKIP LOCKED"))?.into_iter().collect();
+    let told: Vec<i64> = locked.iter().map(|(_, subscription)| *subscription).collect();
+    let sql = "UPDATE calsync.subscription SET next_sync_at = now(), expedited = true WHERE subscription_id = ANY ($1)";
+    Spi::connect_mut(|client| client.update(sql, None, &[told.into()]).map(drop))?;
+    let waiting: HashSet<&String> = all.iter().filter(|pair| !locked.contains(*pair)).map(|pair| &pair.0).collect();
+    forget_news(channels.iter().filter(|channel| !waiting.contains(channel)).cloned().collect())?;
+    for channel in &waiting {
+        let told = locked.iter().filter(|(of, _)| of == *channel).map(|(_, subscription)| *subscription).collect();
+        remember_told(channel, told)?;
+    }
+    let next = (news.len() == limit).then(|| news.last().cloned()).flatten();
+    Ok(Passed { some_wait: !waiting.is_empty(), next })
+}
+
+/// Channels that told news, their rows locked; those that somebody else has locked are being told more just now.
+fn with_news(place: Option<&Place>, limit: usize) -> Result<Vec<Place>, Error> {
+    let (at, id) = place.map_or((DateTime::UNIX_EPOCH, ""), |(at, id)| (*at, id.as_str()));
+    Spi::connect_mut(|client| {
+        let table = client.update(
+            "SELECT notified_at, channel_id FROM calsync.channel \
+             WHERE has_news AND (notified_at, channel_id) > ($1, $2) \
+             ORDER BY notified_at, channel_id LIMIT $3 FOR UPDATE SKIP LOCKED",
             None,
-            &[locked.clone().into()],
+            &[time::timestamp(at)?.into(), id.into(), (limit as i64).into()],
         )?;
-        Ok(())
-    })?;
-    let done = all.iter().all(|id| locked.contains(id));
-    Spi::connect_mut(|client| -> Result<(), Error> {
-        client.update(
-            "UPDATE calsync.channel SET has_news = NOT $2, told = CASE WHEN $2 THEN '{}' ELSE told || $3 END \
-             WHERE channel_id = $1",
-            None,
-            &[channel.into(), done.into(), locked.into()],
-        )?;
-        Ok(())
-    })?;
-    Ok(done)
+        table
+            .map(|row| {
+                let at = row.get::<TimestampWithTimeZone>(1)?.and_then(time::instant).unwrap_or(DateTime::UNIX_EPOCH);
+                Ok((at, row.get(2)?.unwrap_or_default()))
+            })
+            .collect()
+    })
+}
+
+fn forget_news(channels: Vec<String>) -> Result<(), Error> {
+    let sql = "UPDATE calsync.channel SET has_news = false, told = '{}' WHERE channel_id = ANY ($1)";
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[channels.into()]).map(drop))?)
+}
+
+fn remember_told(channel: &str, subscriptions: Vec<i64>) -> Result<(), Error> {
+    let sql = "UPDATE calsync.channel SET told = told || $2 WHERE channel_id = $1";
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[channel.into(), subscriptions.into()]).map(drop))?)
 }
