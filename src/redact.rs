@@ -71,15 +71,16 @@ unsafe extern "C-unwind" fn before_it_is_logged(message: *mut pg_sys::ErrorData)
     // null; debug_query_string is the statement under way, or null.
     unsafe {
         let error = &mut *message;
-        let is_of_statement = names_function(pg_sys::debug_query_string);
-        if is_of_statement || names_function(error.context) || names_function(error.internalquery) {
+        let texts = [pg_sys::debug_query_string, error.context.cast_const(), error.internalquery.cast_const()];
+        if texts.into_iter().any(|text| names_function(text)) {
             error.hide_stmt = true;
             error.hide_ctx = true;
             error.internalquery = std::ptr::null_mut();
+            error.internalpos = 0;
             if !is_ours(error.sqlerrcode) {
                 hide_details(error);
             }
-            if is_of_statement && error.elevel >= PgLogLevel::ERROR as c_int {
+            if error.elevel >= PgLogLevel::ERROR as c_int {
                 pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, SHOWN.as_ptr());
             }
         }

@@ -54,11 +54,11 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
 }
 
 fn invalid(name: &str, why: impl std::fmt::Display) -> Error {
-    Error::credential(
-        format!("the secret of credential \"{name}\" cannot be used"),
-        format!("{why}."),
-        InvalidSecret::HINT,
-    )
+    let mut why = format!("{why}.");
+    if let Some(first) = why.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Error::credential(format!("the secret of credential \"{name}\" cannot be used"), why, InvalidSecret::HINT)
 }
 
 /// A secret as it was given, or from the file that it names.

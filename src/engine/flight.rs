@@ -130,7 +130,10 @@ impl Engine {
                 let pass = self.tokens.keep(&refresh.grantee, grant);
                 self.tokens.store(transactions);
                 for flight in waiting {
-                    self.take_off(flight, Some(&pass), settings);
+                    match flight {
+                        Flight::Round(round) if !settings.enabled => round.give_back(transactions),
+                        flight => self.take_off(flight, Some(&pass), settings),
+                    }
                 }
                 return;
             }

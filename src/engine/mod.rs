@@ -109,7 +109,7 @@ impl Engine {
 
     /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        let something_waits = self.tokens.has_unstored() || self.has_locked_channels();
+        let something_waits = self.tokens.is_about_to_store() || self.has_locked_channels();
         self.flights.is_empty() && self.under_way() == 0 && !something_waits && self.tokens.waiting().next().is_none()
     }
 
@@ -284,7 +284,7 @@ impl Engine {
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let waits = !self.locked.is_empty() || self.tokens.has_unstored() || self.has_locked_channels();
+        let waits = !self.locked.is_empty() || self.tokens.is_about_to_store() || self.has_locked_channels();
         let locked = waits.then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }

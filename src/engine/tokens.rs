@@ -32,6 +32,8 @@ const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 const LONGEST_OUTAGE: Duration = Duration::from_secs(64);
 /// A credential that nobody used for so long may be forgotten; it is read again when needed.
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 3600);
+/// Whoever has locked a credential's row for longer is not waited for; it is tried again all the same.
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 /// With fewer credentials than this there is nothing to tidy.
 const FEW: usize = 1000;
 
@@ -94,8 +96,13 @@ struct Known {
     access: Access,
     outage: Option<Outage>,
     /// A refresh token that has taken the place of the stored one, and could not be stored yet.
-    unstored: Option<String>,
+    unstored: Option<Unstored>,
     used_at: Instant,
+}
+
+struct Unstored {
+    refresh_token: String,
+    since: Instant,
 }
 
 enum Access {
@@ -179,7 +186,7 @@ impl Tokens {
         if let Some(outage) = known.outage.as_ref().filter(|outage| outage.until > now) {
             return Authorization::Failed(outage.failure.clone());
         }
-        let unstored = known.unstored.clone();
+        let unstored = known.unstored.as_ref().map(|unstored| unstored.refresh_token.clone());
         let begun = match found {
             Some(found) => Ok(found),
             None => read(&wanted.owner, &wanted.name, transactions),
@@ -245,7 +252,8 @@ impl Tokens {
         let known = self.known.get_mut(&key(&grantee.owner, &grantee.name));
         if let Some(known) = known.filter(|known| known.generation == grantee.generation) {
             known.outage = None;
-            known.unstored = grant.refresh_token.or(known.unstored.take());
+            let replaced = grant.refresh_token.map(|refresh_token| Unstored { refresh_token, since: now });
+            known.unstored = replaced.or(known.unstored.take());
             if let Access::Granted { tokens, .. } = &mut known.access {
                 tokens.retain(|_, token| token.use_until > now);
                 tokens.insert(grantee.user.clone(), token);
@@ -292,10 +300,16 @@ impl Tokens {
         self.known.values().any(|known| known.unstored.is_some())
     }
 
+    /// Whether a refresh token should be stored so soon that it is worth waiting for.
+    pub fn is_about_to_store(&self) -> bool {
+        let mut unstored = self.known.values().filter_map(|known| known.unstored.as_ref());
+        unstored.any(|unstored| unstored.since.elapsed() < STORED_WITHIN)
+    }
+
     /// Stores the refresh tokens that providers have replaced, as far as nobody has locked their rows.
     pub fn store(&mut self, transactions: &mut impl Transactions) {
         for ((owner, name), known) in self.known.iter_mut() {
-            let Some(refresh_token) = &known.unstored else { continue };
+            let Some(Unstored { refresh_token, .. }) = &known.unstored else { continue };
             let stored = transactions.run(&mut || {
                 let Some(found) = credential::find(owner, name)?.filter(|found| found.generation == known.generation)
                 else {

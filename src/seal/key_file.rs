@@ -61,7 +61,7 @@ impl KeyFile {
     pub fn read() -> Result<Option<Self>, Error> {
         let path = path()?;
         match open(&path)? {
-            Some(file) => Self::of(&file, &path).map(Some),
+            Some(file) => Self::of(&file).map(Some),
             None => Ok(None),
         }
     }
@@ -78,7 +78,7 @@ impl KeyFile {
         let linked = std::fs::hard_link(&staged, &path);
         let _ = std::fs::remove_file(&staged);
         match linked {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(&path, &error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(&error)),
             _ => {
                 sync_directory_of(&path)?;
                 Self::read()?.ok_or_else(|| Error::Internal("a key file vanished while it was made".to_owned()))
@@ -94,16 +94,16 @@ impl KeyFile {
         self.older.iter().chain([&self.newest]).find(|key| key.id() == id)
     }
 
-    fn of(file: &File, path: &Path) -> Result<Self, Error> {
+    fn of(file: &File) -> Result<Self, Error> {
         let mut text = String::new();
-        file.take(LARGEST).read_to_string(&mut text).map_err(|error| unusable(path, &error))?;
+        file.take(LARGEST).read_to_string(&mut text).map_err(|error| unusable(&error))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let mut keys = Vec::new();
         for line in lines {
             let key = BASE64_STANDARD.decode(line).ok().and_then(|bytes| bytes.try_into().ok());
-            keys.push(Key(key.ok_or_else(|| no_key_file(path))?));
+            keys.push(Key(key.ok_or_else(no_key_file)?));
         }
-        let newest = keys.pop().ok_or_else(|| no_key_file(path))?;
+        let newest = keys.pop().ok_or_else(no_key_file)?;
         Ok(KeyFile { newest, older: keys })
     }
 
@@ -122,7 +122,7 @@ impl KeyFile {
             }
             file.sync_all()
         };
-        write().map_err(|error| unusable(path, &error))?;
+        write().map_err(|error| unusable(&error))?;
         Ok(staged)
     }
 }
@@ -131,7 +131,7 @@ impl KeyFile {
 pub fn add_key() -> Result<(), Error> {
     KeyFile::read_or_make()?;
     let path = path()?;
-    let file = open(&path)?.ok_or_else(|| no_key_file(&path))?;
+    let file = open(&path)?.ok_or_else(no_key_file)?;
     // SAFETY: a plain call on an open file; closing it gives the lock up.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
     // Who waited for another rotation would hold the lock of a file that is there no more.
@@ -144,12 +144,12 @@ pub fn add_key() -> Result<(), Error> {
             "SELECT calsync_rotate_key() again.",
         ));
     }
-    let KeyFile { newest, older } = KeyFile::of(&file, &path)?;
+    let KeyFile { newest, older } = KeyFile::of(&file)?;
     let keys = KeyFile { newest: Key::random()?, older: older.into_iter().chain([newest]).collect() };
     let staged = keys.write_beside(&path)?;
     std::fs::rename(&staged, &path).map_err(|error| {
         let _ = std::fs::remove_file(&staged);
-        unusable(&path, &error)
+        unusable(&error)
     })?;
     sync_directory_of(&path)
 }
@@ -169,35 +169,50 @@ pub fn path() -> Result<PathBuf, Error> {
     Ok(Path::new(&*data_directory.to_string_lossy()).join(name))
 }
 
+/// The key file for a message: where the data directory is, is not for everybody to know who sees that.
+pub fn shown() -> String {
+    let name = settings::key_file();
+    match Path::new(&name).is_absolute() {
+        true => format!("\"{name}\""),
+        false => format!("\"{name}\" in the data directory"),
+    }
+}
+
+/// A shell command that mends it.
+fn command(command: &str) -> String {
+    let name = settings::key_file();
+    let quoted = format!("'{}'", name.replace('\'', "'\\''"));
+    match Path::new(&name).is_absolute() {
+        true => format!("{command} {quoted}"),
+        false => format!("cd \"$PGDATA\" && {command} {quoted}"),
+    }
+}
+
 /// None: there is none. One that is not ours alone is refused.
 fn open(path: &Path) -> Result<Option<File>, Error> {
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(path, &error)),
+        Err(error) => return Err(unusable(&error)),
     };
-    let is = file.metadata().map_err(|error| unusable(path, &error))?;
+    let is = file.metadata().map_err(|error| unusable(&error))?;
     // SAFETY: a plain call.
     let ourselves = unsafe { libc::geteuid() };
-    let refused = |detail: String, hint: String| {
-        Error::credential(format!("key file \"{}\" is refused", path.display()), detail, hint)
-    };
+    let refused =
+        |detail: String, hint: String| Error::credential(format!("key file {} is refused", shown()), detail, hint);
     if !is.is_file() {
         return Err(refused("It is not a regular file.".into(), "Set calsync.key_file to another name.".into()));
     }
     if is.uid() != ourselves {
         return Err(refused(
             format!("It belongs to user {}, the server runs as user {ourselves}.", is.uid()),
-            format!("As root: chown {ourselves} '{0}' && chmod 0600 '{0}'", path.display()),
+            format!("As root: {} && {}", command(&format!("chown {ourselves}")), command("chmod 0600")),
         ));
     }
     if is.mode() & 0o077 != 0 {
         return Err(refused(
             format!("Others than the server can read or write it: its mode is {:04o}.", is.mode() & 0o7777),
-            format!(
-                "chmod 0600 '{}', and if others may have read it, calsync_rotate_key() and new secrets.",
-                path.display()
-            ),
+            format!("{}; if others may have read it, then SELECT calsync_rotate_key().", command("chmod 0600")),
         ));
     }
     Ok(Some(file))
@@ -206,20 +221,20 @@ fn open(path: &Path) -> Result<Option<File>, Error> {
 /// What was made or renamed in it is there after a power cut.
 fn sync_directory_of(path: &Path) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(path);
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| unusable(path, &error))
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| unusable(&error))
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Error {
+fn unusable(error: &io::Error) -> Error {
     Error::credential(
-        format!("key file \"{}\" cannot be used", path.display()),
+        format!("key file {} cannot be used", shown()),
         format!("{error}."),
         "The server's user must be able to read it and to write to its directory; see calsync.key_file.",
     )
 }
 
-fn no_key_file(path: &Path) -> Error {
+fn no_key_file() -> Error {
     Error::credential(
-        format!("key file \"{}\" is damaged", path.display()),
+        format!("key file {} is damaged", shown()),
         "It has to hold one key a line, each 32 bytes in base64.",
         "Copy it from a backup of the data directory; without it every credential must be added again.",
     )

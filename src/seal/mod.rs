@@ -60,7 +60,7 @@ pub fn open(owner: &str, name: &str, sealed: &[u8]) -> Result<Secret, Error> {
             format!(
                 "Copy the key file of the server where it was added to {}, or add it again with \
                  calsync_add_credential().",
-                key_file::path()?.display()
+                key_file::shown()
             ),
         ));
     };

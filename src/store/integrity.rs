@@ -32,6 +32,8 @@ pub enum Problem {
     EndlessLease,
     /// A calendar that the worker would never ask about again.
     NeverDue,
+    /// The subscription names a credential that is not there: the calendar cannot be asked for.
+    MissingCredential,
     /// The calendar's zone is none that is known: nothing can be expanded.
     UnknownTimeZone,
     /// It is polled rarely, although no channel tells of its changes.
@@ -50,6 +52,7 @@ impl Problem {
             Self::UntrueCover => "untrue_cover",
             Self::EndlessLease => "endless_lease",
             Self::NeverDue => "never_due",
+            Self::MissingCredential => "missing_credential",
             Self::UnknownTimeZone => "unknown_time_zone",
             Self::PushLost => "push_lost",
         }
@@ -140,7 +143,7 @@ fn by_query(id: i64) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-const QUERIES: [(Problem, &str); 11] = [
+const QUERIES: [(Problem, &str); 12] = [
     (
         Problem::UntrueCover,
         "SELECT NULL::text, CASE \
@@ -169,6 +172,12 @@ const QUERIES: [(Problem, &str); 11] = [
         "SELECT NULL::text, 'next_sync_at is not set' FROM calsync.subscription AS s \
          WHERE s.subscription_id = $1 AND s.provider <> 'none' AND s.state <> 'paused' \
              AND (s.next_sync_at IS NULL OR s.next_sync_at = 'infinity')",
+    ),
+    (
+        Problem::MissingCredential,
+        "SELECT NULL::text, 'credential \"' || s.credential || '\" is not there: SELECT calsync_add_credential(...)' \
+         FROM calsync.subscription AS s WHERE s.subscription_id = $1 AND s.credential IS NOT NULL \
+             AND NOT EXISTS (SELECT FROM calsync.credential AS c WHERE c.owner = s.owner AND c.name = s.credential)",
     ),
     (
         // Whoever tends channels looks every half a minute.

@@ -78,6 +78,7 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::BusyDiffers => "busy time derived anew",
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
+        Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
         Problem::NeverDue | Problem::PushLost => "due now",
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",
         Problem::BrokenEvent if fed => "flagged, token dropped: feed the whole calendar",

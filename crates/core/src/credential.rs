@@ -69,9 +69,9 @@ pub struct InvalidSecret(String);
 
 impl InvalidSecret {
     /// The shapes there are.
-    pub const HINT: &str = "Pass one of: {\"client_id\": …, \"client_secret\": …, \"refresh_token\": …} or Google's \
+    pub const HINT: &str = "Pass one of: {\"client_id\": ..., \"client_secret\": ..., \"refresh_token\": ...} or Google's \
          authorized_user file; a service account's key file as downloaded, with \"sub\" (a user's address, or \"*\") \
-         where a domain is delegated to it; {\"token\": …}; {\"username\": …, \"password\": …}; or {\"file\": …}, a \
+         where a domain is delegated to it; {\"token\": ...}; {\"username\": ..., \"password\": ...}; or {\"file\": ...}, a \
          file on the server that holds one of these.";
 }
 

@@ -23,7 +23,7 @@ pub fn handle(shared: &Shared, request: &Request) -> Reply {
     let played = fault.as_ref().map(|fault| fault.action.name().to_owned());
     let number = state.log.arrive(request, calendar, time, played);
     let date = state.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    let response = match fault.as_ref().and_then(|fault| fault.action.instead()) {
+    let response = match fault.as_ref().and_then(|fault| fault.action.instead(request)) {
         Some(instead) => instead,
         None => answer(&mut state, shared, request),
     };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::error::ApiError;
 use crate::http::{Request, Response};
@@ -42,7 +45,7 @@ pub struct Matching {
     pub query: Option<String>,
 }
 
-/// What goes wrong. All but `error`, `body` and `cutBefore` happen after the request was carried out.
+/// What goes wrong. All but `error`, `body`, `echo` and `cutBefore` happen after the request was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Action {
@@ -70,6 +73,16 @@ pub enum Action {
         body: String,
         #[serde(default)]
         headers: Vec<(String, String)>,
+    },
+    /// An error that repeats what it was sent after these words, secrets and all: a careless provider's. As JSON, or as
+    /// a page for people.
+    #[serde(rename_all = "camelCase")]
+    Echo {
+        status: u16,
+        #[serde(default)]
+        words: String,
+        #[serde(default)]
+        as_page: bool,
     },
     /// The connection closes without a word; the request is not carried out.
     CutBefore,
@@ -219,8 +232,9 @@ impl Faults {
 
 impl Action {
     /// The answer, where the request is not to be carried out.
-    pub fn instead(&self) -> Option<Response> {
+    pub fn instead(&self, request: &Request) -> Option<Response> {
         match self {
+            Self::Echo { status, words, as_page } => Some(echo(*status, words, *as_page, request)),
             Self::Error { status, reason, message, retry_after } => {
                 let message = message.as_deref().unwrap_or_else(|| usual_message(reason));
                 let domain = if reason.ends_with("Exceeded") { "usageLimits" } else { "global" };
@@ -241,7 +255,7 @@ impl Action {
 
     pub fn delivery(&self) -> Delivery {
         match self {
-            Self::None | Self::Error { .. } | Self::Body { .. } => Delivery::Whole,
+            Self::None | Self::Error { .. } | Self::Body { .. } | Self::Echo { .. } => Delivery::Whole,
             Self::CutBefore => Delivery::CutAfter(0),
             Self::CutAfter { bytes } => Delivery::CutAfter(*bytes),
             Self::Truncate { bytes } => Delivery::Truncated(*bytes),
@@ -255,6 +269,7 @@ impl Action {
             Self::None => "latency",
             Self::Error { .. } => "error",
             Self::Body { .. } => "body",
+            Self::Echo { .. } => "echo",
             Self::CutBefore => "cutBefore",
             Self::CutAfter { .. } => "cutAfter",
             Self::Truncate { .. } => "truncate",
@@ -262,6 +277,22 @@ impl Action {
             Self::Drip { .. } => "drip",
         }
     }
+}
+
+fn echo(status: u16, words: &str, as_page: bool, request: &Request) -> Response {
+    let header = request.header("authorization").unwrap_or_default();
+    let decoded = header.split_once(' ').and_then(|(_, text)| STANDARD.decode(text).ok()).unwrap_or_default();
+    let form: Vec<String> = form_urlencoded::parse(&request.body).map(|(_, value)| value.into_owned()).collect();
+    let body = String::from_utf8_lossy(&request.body);
+    let said = format!("{words}{header} {} {} {body}", String::from_utf8_lossy(&decoded), form.join(" "));
+    if as_page {
+        return Response::new(status, &html(), said.as_bytes());
+    }
+    let error = match request.path().ends_with("/token") {
+        true => json!("invalid_grant"),
+        false => json!({ "code": status, "message": said, "errors": [{ "reason": said, "message": said }] }),
+    };
+    Response::json(status, &json!({ "error": error, "error_description": said, "items": [], "timeZone": said }))
 }
 
 fn usual_message(reason: &str) -> &'static str {

@@ -5,7 +5,7 @@ mod story;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use fake_google::FakeGoogle;
+use fake_google::{Action, FakeGoogle, Fault};
 use serde_json::{Value, json};
 use story::{Client, alice, encode};
 
@@ -99,6 +99,42 @@ fn a_revoked_grant_is_invalid_and_its_tokens_die() {
     assert_eq!(token(&google, &REFRESH).0, 200);
     google.revoke_grants(None);
     assert_eq!(jwt(&google, 3600).0, 400);
+}
+
+#[test]
+fn where_refresh_tokens_are_replaced_the_old_one_is_worth_nothing() {
+    let (google, _client) = alice();
+    google.rotate_refresh_tokens(true);
+
+    let (_, answer) = token(&google, &REFRESH);
+
+    let new = answer["refresh_token"].as_str().unwrap().to_owned();
+    assert_eq!(token(&google, &REFRESH).0, 400);
+    let again = REFRESH.map(|(name, value)| (name, if name == "refresh_token" { new.as_str() } else { value }));
+    assert_eq!(token(&google, &again).0, 200);
+}
+
+#[test]
+fn a_signature_is_verified_where_the_public_key_is_known() {
+    let (google, _client) = alice();
+    assert_eq!(jwt(&google, 3600).0, 200, "unknown keys are trusted");
+
+    google.register_key("robot@example.com", vec![0x30, 0x00]);
+
+    let (status, answer) = jwt(&google, 3600);
+    assert_eq!((status, &answer["error_description"]), (400, &json!("Invalid JWT: Invalid JWT Signature.")));
+}
+
+#[test]
+fn an_echo_repeats_what_was_sent() {
+    let (google, _client) = alice();
+    google.add_fault(Fault::new(Action::Echo { status: 400, words: "no ".into(), as_page: false }).on_path("/token"));
+
+    let (status, answer) = token(&google, &REFRESH);
+
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
+    let said = answer["error_description"].as_str().unwrap();
+    assert!(said.starts_with("no ") && said.contains("1//alice") && said.contains("1%2F%2Falice"), "{said}");
 }
 
 #[test]

@@ -164,6 +164,13 @@ impl Cluster {
         self.home.path()
     }
 
+    /// Gives a file to the server's user, for nobody else to read.
+    pub fn own(&self, path: &Path) {
+        hand_over(path);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, mode).expect("the mode can be set");
+    }
+
     fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
@@ -272,9 +279,9 @@ fn as_server(program: &Path) -> Command {
     command
 }
 
-fn hand_over(directory: &Path) {
+fn hand_over(path: &Path) {
     if let Some((user, group)) = server_user() {
-        std::os::unix::fs::chown(directory, Some(user), Some(group)).expect("root may give a directory away");
+        std::os::unix::fs::chown(path, Some(user), Some(group)).expect("root may give a file away");
     }
 }
 

@@ -31,8 +31,10 @@ impl World {
         let google = FakeGoogle::start();
         google.add_calendar(&NewCalendar::new(ALICE).in_zone("Europe/Vienna")).expect("a new calendar");
         let cluster = Cluster::start(&format!(
-            "calsync.google_api_url = '{}/calendar/v3'\ncalsync.allow_private_network = on\n{configuration}",
-            google.api_url()
+            "calsync.google_api_url = '{}/calendar/v3'\ncalsync.google_token_url = '{}'\n\
+             calsync.allow_private_network = on\n{configuration}",
+            google.api_url(),
+            google.token_url()
         ));
         let mut sql = cluster.connect("postgres");
         sql.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension can be created");
@@ -148,6 +150,27 @@ impl World {
             .filter(|entry| entry.path.ends_with("/events"))
             .map(|entry| entry.query.iter().cloned().collect())
             .collect()
+    }
+
+    /// The requests for access tokens, oldest first: the form, decoded.
+    pub fn token_requests(&self) -> Vec<HashMap<String, String>> {
+        let log = self.google.log();
+        let forms = log.iter().filter(|entry| entry.path == "/token").map(|entry| &entry.body);
+        forms.map(|body| form_urlencoded::parse(body.as_bytes()).into_owned().collect()).collect()
+    }
+
+    /// The header Authorization of each list of events, oldest first.
+    pub fn authorizations(&self) -> Vec<String> {
+        let log = self.google.log();
+        let lists = log.iter().filter(|entry| entry.path.ends_with("/events"));
+        lists.map(|entry| entry.header("authorization").unwrap_or_default().to_owned()).collect()
+    }
+
+    /// `calsync_add_credential`, with bind parameters.
+    pub fn add_credential(&mut self, name: &str, secret: &Value) {
+        self.sql
+            .execute("SELECT calsync_add_credential($1, 'google', $2)", &[&name, secret])
+            .expect("the credential can be added");
     }
 
     /// How many of them asked for a delta.

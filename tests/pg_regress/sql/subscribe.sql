@@ -48,13 +48,20 @@ SELECT calsync_subscribe('choosy', 'none', options => '{
              "from_gmail": "tentative"}}') IS NOT NULL AS subscribed;
 SELECT max_staleness FROM calsync.subscription WHERE calendar = 'choosy';
 
--- A credential may hold no secret in this version, and one that does is not repeated in the error.
+-- A secret that is none is told by its keys, and never repeated in the error.
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '{"refresh_token": "hunter2"}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '"hunter2"') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '{"client_id": "a", "client_secret": "hunter2", "refreshToken": "hunter2"}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '{"file": "secret.json"}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'none', '{}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('', 'google', '{}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', NULL) $$);
 SELECT calsync_add_credential('c', 'google', '{}');
 SELECT calsync_add_credential('c', 'google', '{}');
+SELECT calsync_add_credential('c', 'google', '{"token": "hunter2"}');
+SELECT length(secret) > 40 AS sealed, position('hunter2' IN encode(secret, 'escape')) = 0 AS unreadable
+FROM calsync.credential WHERE name = 'c';
+SELECT calsync_rotate_key() AS sealed_anew;
 SELECT calsync_drop_credential('c') AS there_was_one, calsync_drop_credential('c') AS another;
 
 -- Pausing and resuming. What the application feeds is never due, and neither is what is paused.

@@ -1,0 +1,251 @@
+//! Secrets appear nowhere: markers are planted in every shape, every error is driven, and then everything that the
+//! server shows or writes down is searched for them.
+
+use std::fs;
+
+use calsync_integration::{ServiceAccountKey, World, eventually};
+use fake_google::{Action, Fault};
+use postgres::{Client, SimpleQueryMessage};
+use serde_json::{Value, json};
+
+/// In every secret, so that one search finds them all. Percent-encoded, escaped or in base64 it looks otherwise.
+const MARKER: &str = "XyZZyMaRkEr";
+/// What the marker is as a part of `user:password` in base64, whichever way it is aligned.
+const IN_BASE64: [&str; 3] = ["WHlaWnlNYVJrRX", "h5Wlp5TWFSa0Vy", "YeVpaeU1hUmtFc"];
+
+/// The log says all it can, but no statement unless it fails.
+const TALKATIVE: &str = "log_min_messages = debug5\nlog_statement = none\n\
+     shared_preload_libraries = 'pg_calsync,pg_stat_statements'\npg_stat_statements.track = all\n\
+     calsync.request_timeout = '2s'";
+
+fn oauth() -> Value {
+    json!({ "client_id": "app", "client_secret": format!("{MARKER}/+=1"), "refresh_token": format!("1//{MARKER}") })
+}
+
+/// Each shape, under its own name; the calendars of each follow.
+fn shapes(key: &ServiceAccountKey) -> Vec<(&'static str, Value)> {
+    vec![
+        ("oauth", oauth()),
+        ("installed", json!({ "installed": { "client_id": "app", "client_secret": MARKER }, "refresh_token": MARKER })),
+        ("robot", key.file(None)),
+        ("domain", key.file(Some("*"))),
+        ("bearer", json!({ "token": format!("ya29.{MARKER}") })),
+        ("basic", json!({ "username": "gate", "password": format!("\"{MARKER}\\") })),
+    ]
+}
+
+/// What must be found nowhere: the marker and its disguises, a line of the private key, how each signed assertion and
+/// each access token begins.
+fn needles(key: &ServiceAccountKey) -> Vec<String> {
+    let line = key.private_key.lines().nth(5).expect("a key has many lines");
+    let fixed = [MARKER, line, "eyJhbGciOiJSUzI1NiIs", "ya29."];
+    IN_BASE64.into_iter().chain(fixed).map(str::to_owned).collect()
+}
+
+/// Every way in which the token URL and the calendar can fail, one after the other. Those that repeat what they were
+/// sent do so after more or fewer words, so that the secret stands where messages are cut, too.
+fn faults() -> Vec<Fault> {
+    let echo = |status, words: usize, as_page| Fault::new(Action::Echo { status, words: "x".repeat(words), as_page });
+    let cut = (0..8).flat_map(|n| [echo(400, 130 + 20 * n, false), echo(403, 270 + 20 * n, false)]);
+    let others = [
+        echo(200, 0, false),
+        echo(200, 0, true),
+        echo(400, 0, false),
+        echo(401, 0, false),
+        echo(403, 0, true),
+        echo(500, 0, true),
+        Fault::error(429, "rateLimitExceeded"),
+        Fault::new(Action::CutBefore),
+        Fault::new(Action::CutAfter { bytes: 30 }),
+        Fault::new(Action::Truncate { bytes: 10 }),
+        Fault::new(Action::Hang { bytes: 0 }),
+    ];
+    cut.chain(others).collect()
+}
+
+/// Calls that fail, with the marker in them, as literals. Some never reach the function.
+fn bad_calls() -> Vec<String> {
+    let call = |secret: &str| format!("SELECT calsync_add_credential('bad', 'google', '{secret}')");
+    let bad = [
+        format!("{{\"client_secret\": \"{MARKER}\""),
+        format!("{{\"client_secret\": {MARKER}}}"),
+        MARKER.to_owned(),
+        format!("\"{MARKER}\""),
+        format!("[\"{MARKER}\"]"),
+        format!("{{\"{MARKER}\": \"{MARKER}\"}}"),
+        format!("{{\"client_id\": \"{MARKER}\", \"client_secret\": 1, \"refresh_token\": \"{MARKER}\"}}"),
+        format!("{{\"client_id\": \"{MARKER}\", \"refreshtoken\": \"{MARKER}\"}}"),
+        format!("{{\"token\": \"{MARKER} \"}}"),
+        format!("{{\"private_key\": \"{MARKER}\", \"client_email\": \"x\"}}"),
+        format!("{{\"private_key\": \"-----BEGIN PRIVATE KEY-----{MARKER}\", \"client_email\": \"x\"}}"),
+        format!("{{\"file\": \"/nowhere/{MARKER}\"}}"),
+        "[".repeat(1000) + MARKER + &"]".repeat(1000),
+    ];
+    let mut calls: Vec<String> = bad.iter().map(|secret| call(secret)).collect();
+    calls.extend([
+        format!("SELECT calsync_add_credential('bad', 'nobody', '{{\"token\": \"{MARKER}\"}}')"),
+        format!("SELECT calsync_add_credential('', 'google', '{{\"token\": \"{MARKER}\"}}')"),
+        format!("SELECT calsync_add_credential(1, 'google', '{{\"token\": \"{MARKER}\"}}', true)"),
+        format!("SELECT calsync_add_credential('bad', 'google', '{{\"token\": \"{MARKER}\"}}'::int)"),
+        format!("SELECT calsync_add_credential('bad', 'google', {MARKER})"),
+        format!("SELECT calsync_add_credential('bad', 'google', '{{\"token\": \"{MARKER}\"}}"),
+        format!("SELECT calsync_add_credential('bad' 'google', \"{MARKER}\" {MARKER})"),
+        format!("DO $$ BEGIN PERFORM calsync_add_credential('bad', 'google', '{{\"tokem\": \"{MARKER}\"}}'); END $$"),
+        format!("SELECT pg_temp.connect('{{\"client_secret\": \"{MARKER}\"}}')"),
+        format!("SELECT pg_temp.connect('{{\"client_secret\": {MARKER}}}')"),
+    ]);
+    calls
+}
+
+/// An application's own function, which builds the statement from what it is given.
+const CONNECT: &str = "CREATE FUNCTION pg_temp.connect(secret text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN \
+     EXECUTE format('SELECT calsync_add_credential(''bad'', ''google'', %L)', secret); END $$";
+
+/// Every row that a role can read in schema calsync, and what the activity and statement views say.
+fn everything_shown_to(sql: &mut Client) -> String {
+    let names = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c \
+                 JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = 'calsync' AND c.relkind IN ('r', 'v') AND has_table_privilege(c.oid, 'SELECT') \
+                 UNION ALL VALUES ('pg_stat_activity'), ('pg_stat_statements'), ('pg_prepared_statements')";
+    let relations: Vec<String> = sql.query(names, &[]).expect("relations").iter().map(|row| row.get(0)).collect();
+    assert!(relations.len() > 5, "{relations:?}");
+    let mut shown = String::new();
+    for relation in relations.iter().chain([&"calsync_health()".to_owned(), &"calsync_check()".to_owned()]) {
+        match sql.simple_query(&format!("SELECT t::text FROM {relation} AS t")) {
+            Ok(rows) => shown.extend(rows.iter().filter_map(|row| match row {
+                SimpleQueryMessage::Row(row) => row.get(0).map(|text| format!("{relation}: {text}\n")),
+                _ => None,
+            })),
+            Err(error) => assert_eq!(calsync_integration::sqlstate(&error), "42501", "{relation}"),
+        }
+    }
+    shown
+}
+
+fn assert_clean(what: &str, text: &str, needles: &[String]) {
+    for needle in needles {
+        if let Some(at) = text.find(needle.as_str()) {
+            let from = text.floor_char_boundary(at.saturating_sub(300));
+            let to = text.ceil_char_boundary((at + 300).min(text.len()));
+            panic!("{what} shows a secret: …{}…", &text[from..to]);
+        }
+    }
+}
+
+/// The command lines of the server's processes.
+fn process_titles() -> String {
+    let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let titles = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    titles.filter(|title| title.starts_with("postgres:")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
+    let mut world = World::with(TALKATIVE);
+    world.google.require_auth(true);
+    world
+        .sql
+        .batch_execute(
+            "CREATE EXTENSION pg_stat_statements; CREATE ROLE reader LOGIN; GRANT calsync_reader TO reader; \
+                             CREATE ROLE operator LOGIN; GRANT calsync_operator TO operator",
+        )
+        .expect("roles");
+    let key = ServiceAccountKey::generate("robot@project.example");
+    let needles = needles(&key);
+
+    // Every shape, by a bind parameter, with two calendars each, and every fault for each of them.
+    for (name, secret) in shapes(&key) {
+        world.add_credential(name, &secret);
+        world.others(&[&format!("{name}1@x"), &format!("{name}2@x")], Some(name));
+    }
+    for (path, touched) in [("/token", 4), ("/events", 6)] {
+        for fault in faults() {
+            world.google.add_fault(fault.always().on_path(path));
+            let last = world.count("SELECT coalesce(max(run_id), 0) FROM calsync.sync_run");
+            // Replaced, they are tried anew, whatever went wrong before.
+            for (name, secret) in shapes(&key) {
+                world.add_credential(name, &secret);
+            }
+            world.sql.batch_execute("SELECT calsync_sync()").expect("due");
+            let failed = format!(
+                "SELECT count(DISTINCT s.credential) FROM calsync.sync_run AS r \
+                 JOIN calsync.subscription AS s USING (subscription_id) \
+                 WHERE r.run_id > {last} AND r.outcome = 'failed' AND r.error <> ''"
+            );
+            eventually("a calendar of each has failed", || world.count(&failed) >= touched);
+            assert_clean("a table", &everything_shown_to(&mut world.sql), &needles);
+            world.google.clear_faults();
+        }
+    }
+    // Calls that fail, as literals; after each, the session still shows what it did last.
+    let mut session = world.cluster.connect("postgres");
+    session.batch_execute(CONNECT).expect("a function");
+    for call in bad_calls() {
+        let error = session.batch_execute(&call).expect_err(&call.replace(MARKER, "…"));
+        let told = error.as_db_error().expect("the server's");
+        if told.code().code().starts_with("SC") {
+            let told = format!("{} {:?} {:?}", told.message(), told.detail(), told.hint());
+            assert_clean("an error", &told, &needles);
+        }
+        if call.contains("calsync_add_credential") {
+            assert_clean("pg_stat_activity", &everything_shown_to(&mut world.sql), &needles);
+        }
+    }
+    // A call that works and takes its time, as a literal.
+    let mut slow = world.cluster.connect("postgres");
+    let mut open = world.cluster.connect("postgres");
+    open.batch_execute("BEGIN; SELECT FROM calsync.credential FOR UPDATE").expect("locked");
+    let call = format!("SELECT calsync_add_credential('bearer', 'google', '{{\"token\": \"{MARKER}\"}}')");
+    let waiting = std::thread::spawn(move || slow.batch_execute(&call).map(|()| slow));
+    eventually("it waits for the row", || {
+        world.count("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") > 0
+    });
+    assert_clean("pg_stat_activity", &everything_shown_to(&mut world.sql), &needles);
+    assert_clean("a process title", &process_titles(), &needles);
+    open.batch_execute("COMMIT").expect("free");
+    let _slow = waiting.join().expect("no panic").expect("added");
+    // The key file, damaged.
+    let path = world.cluster.home().join("data/calsync.key");
+    let good = fs::read(&path).expect("a key file");
+    fs::write(&path, MARKER).expect("damaged");
+    assert!(world.sql.execute("SELECT calsync_add_credential('oauth', 'google', $1)", &[&oauth()]).is_err());
+    assert!(world.sql.execute("SELECT calsync_rotate_key()", &[]).is_err());
+    fs::write(&path, good).expect("mended");
+    world.sql.execute("SELECT calsync_rotate_key()", &[]).expect("rotated");
+
+    for role in ["postgres", "operator", "reader"] {
+        let mut sql = world.cluster.connect_as(role, "postgres").expect(role);
+        assert_clean(&format!("what {role} may read"), &everything_shown_to(&mut sql), &needles);
+    }
+    assert_clean("the dump", &world.cluster.run("pg_dump", &["postgres"]), &needles);
+    assert_clean("a process title", &process_titles(), &needles);
+    let log = world.cluster.log();
+    assert!(log.contains("DEBUG"), "the log is as talkative as can be");
+    assert_clean("the log", &log, &needles);
+}
+
+#[test]
+fn bind_parameters_are_not_logged_even_where_every_statement_is() {
+    let mut world = World::with("log_statement = all\nlog_min_duration_statement = 0");
+
+    world.add_credential("team", &oauth());
+    let bad = world.sql.execute("SELECT calsync_add_credential('team', 'nobody', $1)", &[&oauth()]);
+
+    assert!(bad.is_err());
+    let log = world.cluster.log();
+    assert!(log.contains("SELECT calsync_add_credential($1, 'google', $2)"), "the statement itself is the audit's");
+    assert_clean("the log", &log, &[MARKER.to_owned()]);
+}
+
+#[test]
+fn other_statements_are_logged_as_ever() {
+    let mut world = World::with("log_statement = all");
+    let failing = "SELECT 'a literal'::int";
+
+    assert!(world.sql.batch_execute(failing).is_err());
+
+    let log = world.cluster.log();
+    assert!(log.contains("invalid input syntax for type integer: \"a literal\""), "{log}");
+    assert!(log.contains(&format!("STATEMENT:  {failing}")), "{log}");
+}
