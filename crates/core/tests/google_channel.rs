@@ -91,6 +91,12 @@ fn one_that_does_not_say_when_it_ends_lives_as_long_as_was_asked_for() {
 }
 
 #[test]
+fn a_channel_that_has_ended_already_is_not_asked_for_again_and_again() {
+    let body = json!({"id": "c", "resourceId": "r", "expiration": now().timestamp_millis().to_string()});
+    assert!(matches!(read_opening(&answer(200, &body), now()), Opening::Unknown(_)), "which waits ever longer");
+}
+
+#[test]
 fn a_watch_without_an_answer_may_have_opened_a_channel() {
     let html = Answer::Http { status: 502, retry_after: None, body: b"<html>".to_vec() };
     let silence = Answer::None { reason: "it timed out".into() };

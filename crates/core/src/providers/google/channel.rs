@@ -9,6 +9,7 @@
 //! - `an_address_that_is_not_authorized_holds_back_every_calendar_of_the_credential`
 //! - `an_id_that_is_taken_is_replaced_by_another`
 //! - `a_channel_that_google_does_not_know_is_gone`
+//! - `a_channel_that_has_ended_already_is_not_asked_for_again_and_again`: the clocks differ by days
 //! - `a_channel_is_renewed_after_four_fifths_of_its_life`
 
 use std::time::Duration;
@@ -155,6 +156,9 @@ fn read_channel(body: &[u8], asked_at: DateTime<Utc>) -> Result<Opening, String>
     let expiration = &channel["expiration"];
     let millis = expiration.as_i64().or_else(|| expiration.as_str()?.parse().ok());
     let expires_at = millis.and_then(DateTime::from_timestamp_millis).unwrap_or_else(|| later(asked_at, LIFETIME));
+    if expires_at < later(asked_at, MINUTE) {
+        return Err("the channel has ended already, by the clock of this server".to_owned());
+    }
     Ok(Opening::Opened { resource_id, expires_at: expires_at.min(asked_at + TimeDelta::days(366)) })
 }
 
