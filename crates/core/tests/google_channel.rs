@@ -47,7 +47,7 @@ fn a_watch_asks_for_a_week_and_names_who_may_call() {
         channel_id: "c1",
         token: "secret",
         address: "https://app.example.com/hook",
-        authorization: Some("Bearer b"),
+        authorization: Some("Bearer 0123"),
     }
     .request();
 
@@ -56,7 +56,7 @@ fn a_watch_asks_for_a_week_and_names_who_may_call() {
     let wanted = json!({"id": "c1", "type": "web_hook", "address": "https://app.example.com/hook", "token": "secret",
         "params": {"ttl": "604800"}});
     assert_eq!(body(&request.method), wanted);
-    assert!(request.headers.contains(&("authorization", "Bearer b".to_owned())));
+    assert!(request.headers.contains(&("authorization", "Bearer 0123".to_owned())));
     assert!(!format!("{request:?}").contains("secret"), "a request may end up in a log");
     assert_eq!(Mask::of(&request).text("bad token: secret"), "bad token: ***");
 }
