@@ -15,11 +15,12 @@ use calsync_core::providers::{Answer, Request};
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, Utc};
 
+use super::budgets::{Budgets, Credential};
 use super::flight::Flight;
 use super::round::Heard;
 use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
-use super::{Engine, LOCKED_RETRY, budgets, lease, random};
+use super::{Engine, LOCKED_RETRY, lease, random};
 use crate::error::Error;
 use crate::settings::{Settings, Webhook};
 use crate::store::channel::{self as store, Channel, Token, Wish};
@@ -33,6 +34,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after the tables could not be looked at.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Answers kept whose channel somebody has locked.
+const MOST_LOCKED: usize = 100;
 /// Channels whose news are passed on in one transaction.
 const AT_ONCE: usize = 500;
 
@@ -234,7 +237,7 @@ impl Engine {
 
     /// A quarter of the places that rounds have just now, and one at least.
     fn room_for_channels(&self, settings: &Settings) -> usize {
-        let waiting = self.tokens.waiting().filter(|flight| flight.is_channel()).count() + self.tending.locked.len();
+        let waiting = self.tokens.waiting().filter(|flight| flight.is_channel()).count();
         let free = settings.max_concurrency.saturating_sub(self.flights.len());
         (self.width(settings) / 4).max(1).saturating_sub(self.channels_in_flight() + waiting).min(free)
     }
@@ -249,9 +252,10 @@ impl Engine {
         transactions: &mut impl Transactions,
         settings: &Settings,
     ) -> Result<usize, UnitFailed> {
+        let awaited: Vec<Credential> = self.tokens.awaited().collect();
         let budgets = &mut self.budgets;
         let claims = transactions.run(&mut || {
-            store::claim_stops(room, lease(settings), |credential| permit(budgets, credential, settings))
+            store::claim_stops(room, lease(settings), |credential| permit(budgets, &awaited, credential, settings))
         })?;
         let count = claims.len();
         for (channel, resource_id) in claims {
@@ -270,11 +274,12 @@ impl Engine {
             self.tending.cursor = None;
             return Ok(());
         };
+        let awaited: Vec<Credential> = self.tokens.awaited().collect();
         let budgets = &mut self.budgets;
         let mut some_wait = false;
         let claimed = transactions.run(&mut || {
             store::claim_openings(address, cursor, room, lease(settings), |credential| {
-                let permit = permit(budgets, credential, settings);
+                let permit = permit(budgets, &awaited, credential, settings);
                 some_wait |= permit != Permit::Go;
                 permit
             })
@@ -324,13 +329,16 @@ impl Engine {
     ) {
         let meaning = flight.read(&heard);
         match transactions.run(&mut || flight.act(&meaning)) {
-            Ok(Outcome::Locked) => self.tending.locked.push((flight, heard, since)),
+            // Of what there is no room for the lease runs out; its first message will tell of it.
+            Ok(Outcome::Locked) if self.tending.locked.len() < MOST_LOCKED => {
+                self.tending.locked.push((flight, heard, since));
+            }
             Ok(Outcome::Done(())) => {
                 if let Meaning::NotOpened { refused: Some(RefusedFor::Address), failure } = &meaning {
                     tell_of_address(&flight.channel, failure);
                 }
             }
-            Ok(Outcome::Superseded) => {}
+            Ok(Outcome::Locked | Outcome::Superseded) => {}
             // Its lease runs out, and then it counts as one of which no answer came.
             Err(failed) => pgrx::warning!("pg_calsync: a channel's answer could not be kept: {}", failed.reason),
         }
@@ -386,7 +394,11 @@ fn wish(settings: &Settings) -> Wish<'_> {
     }
 }
 
-fn permit(budgets: &mut budgets::Budgets, credential: &budgets::Credential, settings: &Settings) -> Permit {
+/// Of a credential whose token is `awaited` no channel is begun: it would wait in the place of others.
+fn permit(budgets: &mut Budgets, awaited: &[Credential], credential: &Credential, settings: &Settings) -> Permit {
+    if awaited.contains(credential) {
+        return Permit::NotThisCredential;
+    }
     match budgets.charge(credential, settings) {
         Ok(()) => Permit::Go,
         Err(Spent::Credential { .. }) => Permit::NotThisCredential,
