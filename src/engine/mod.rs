@@ -43,7 +43,7 @@ use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
-/// So many rounds may wait for a budget or a lock for each that may fly.
+/// So many rounds may wait for a budget, a token or a lock for each that may fly.
 const WAITING_ROOM: usize = 4;
 /// Places beyond the ramp's width, within calsync.max_concurrency, for calendars that somebody waits for.
 const RESERVE: usize = 4;
@@ -154,13 +154,17 @@ impl Engine {
         if room + reserve == 0 || !settings.enabled {
             return Ok(0);
         }
-        let budgets = &mut self.budgets;
+        let (budgets, tokens) = (&mut self.budgets, &self.tokens);
         // Of a credential whose rounds wait for its budget, or its token, no further calendar is begun.
         let held_back = self.held_back.iter().map(|(round, _)| round.credential());
         let waiting: Vec<Credential> = held_back.chain(self.tokens.awaited()).collect();
         let claimed = transactions.run(&mut || {
             let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
             claims::claim(room, reserve, lease(settings), spent, |credential| {
+                // It will fail for lack of a token, and cost no request.
+                if tokens.has_nothing_to_show(credential) {
+                    return Permit::Go;
+                }
                 match budgets.charge(credential, settings) {
                     Ok(()) => Permit::Go,
                     Err(Spent::Credential { .. }) => Permit::NotThisCredential,

@@ -22,6 +22,7 @@ use chrono::Utc;
 use super::Flight;
 use super::budgets::Credential;
 use super::transactions::Transactions;
+use crate::error::Error;
 use crate::rs256::SigningKey;
 use crate::seal;
 use crate::settings::Settings;
@@ -95,12 +96,12 @@ struct Known {
     generation: i64,
     access: Access,
     outage: Option<Outage>,
-    /// A refresh token that has taken the place of the stored one, and could not be stored yet.
-    unstored: Option<Unstored>,
     used_at: Instant,
 }
 
+/// A refresh token that has taken the place of the stored one, and could not be stored yet.
 struct Unstored {
+    generation: i64,
     refresh_token: String,
     since: Instant,
 }
@@ -110,17 +111,9 @@ enum Access {
     /// The header itself.
     Fixed(String),
     Granted {
-        asks_as: AsksAs,
+        subject: Subject,
         tokens: HashMap<Option<String>, Token>,
     },
-}
-
-/// As whom tokens are asked for.
-#[derive(Clone)]
-enum AsksAs {
-    /// None: as itself.
-    One(Option<String>),
-    EachCalendar,
 }
 
 struct Token {
@@ -142,6 +135,7 @@ pub struct Tokens {
     known: HashMap<(String, String), Known>,
     /// What waits for each token that is on its way.
     waiting: HashMap<Grantee, Vec<Flight>>,
+    unstored: HashMap<(String, String), Unstored>,
     last_number: u64,
     complained: bool,
 }
@@ -163,15 +157,12 @@ impl Tokens {
         };
         let now = Instant::now();
         known.used_at = now;
-        let (asks_as, tokens) = match &mut known.access {
+        let (subject, tokens) = match &mut known.access {
             Access::Open => return Authorization::Ready(None),
             Access::Fixed(header) => return Authorization::Ready(Some(Pass { header: header.clone(), token: None })),
-            Access::Granted { asks_as, tokens } => (asks_as, tokens),
+            Access::Granted { subject, tokens } => (subject, tokens),
         };
-        let user = match asks_as {
-            AsksAs::One(user) => user.clone(),
-            AsksAs::EachCalendar => Some(wanted.remote_id.clone()),
-        };
+        let user = subject.user_of(&wanted.remote_id).map(str::to_owned);
         let is_good = |token: &&Token| {
             token.use_until > now && wanted.not_before.is_none_or(|earliest| token.granted_at >= earliest)
         };
@@ -186,7 +177,9 @@ impl Tokens {
         if let Some(outage) = known.outage.as_ref().filter(|outage| outage.until > now) {
             return Authorization::Failed(outage.failure.clone());
         }
-        let unstored = known.unstored.as_ref().map(|unstored| unstored.refresh_token.clone());
+        let unstored = self.unstored.get(&key(&wanted.owner, &wanted.name));
+        let unstored = unstored.filter(|unstored| unstored.generation == grantee.generation);
+        let unstored = unstored.map(|unstored| unstored.refresh_token.clone());
         let begun = match found {
             Some(found) => Ok(found),
             None => read(&wanted.owner, &wanted.name, transactions),
@@ -209,7 +202,7 @@ impl Tokens {
         }
         let found = read(&wanted.owner, &wanted.name, transactions)?;
         if self.known.len() >= FEW && self.known.len().is_power_of_two() {
-            self.known.retain(|_, known| known.unstored.is_some() || known.used_at.elapsed() < FORGET_AFTER);
+            self.known.retain(|_, known| known.used_at.elapsed() < FORGET_AFTER);
         }
         self.known.insert(key, Known::of(&found));
         Ok(Some(found))
@@ -233,9 +226,18 @@ impl Tokens {
     pub fn awaited(&self) -> impl Iterator<Item = Credential> {
         let of_all = self.waiting.keys().filter(|grantee| {
             let known = self.known.get(&key(&grantee.owner, &grantee.name));
-            !matches!(known.map(|known| &known.access), Some(Access::Granted { asks_as: AsksAs::EachCalendar, .. }))
+            !matches!(known.map(|known| &known.access), Some(Access::Granted { subject: Subject::EachCalendar, .. }))
         });
         of_all.map(|grantee| Some((grantee.owner.clone(), grantee.name.clone())))
+    }
+
+    /// Whether no calendar of this credential could be asked for just now: there is no token, and none to be had.
+    pub fn has_nothing_to_show(&self, credential: &Credential) -> bool {
+        let Some(known) = credential.as_ref().and_then(|credential| self.known.get(credential)) else { return false };
+        let now = Instant::now();
+        let Access::Granted { tokens, .. } = &known.access else { return false };
+        let is_out = known.outage.as_ref().is_some_and(|outage| outage.until > now);
+        is_out && tokens.values().all(|token| token.use_until <= now)
     }
 
     /// Keeps a token for all who will ask for it.
@@ -252,8 +254,10 @@ impl Tokens {
         let known = self.known.get_mut(&key(&grantee.owner, &grantee.name));
         if let Some(known) = known.filter(|known| known.generation == grantee.generation) {
             known.outage = None;
-            let replaced = grant.refresh_token.map(|refresh_token| Unstored { refresh_token, since: now });
-            known.unstored = replaced.or(known.unstored.take());
+            if let Some(refresh_token) = grant.refresh_token {
+                let unstored = Unstored { generation: grantee.generation, refresh_token, since: now };
+                self.unstored.insert(key(&grantee.owner, &grantee.name), unstored);
+            }
             if let Access::Granted { tokens, .. } = &mut known.access {
                 tokens.retain(|_, token| token.use_until > now);
                 tokens.insert(grantee.user.clone(), token);
@@ -292,66 +296,62 @@ impl Tokens {
             *known = Known::of(&found);
         }
         // It was refused, too, or is older than what somebody else has stored.
-        known.unstored = None;
+        self.unstored.remove(&key(owner, name));
         true
     }
 
     pub fn has_unstored(&self) -> bool {
-        self.known.values().any(|known| known.unstored.is_some())
+        !self.unstored.is_empty()
     }
 
     /// Whether a refresh token should be stored so soon that it is worth waiting for.
     pub fn is_about_to_store(&self) -> bool {
-        let mut unstored = self.known.values().filter_map(|known| known.unstored.as_ref());
-        unstored.any(|unstored| unstored.since.elapsed() < STORED_WITHIN)
+        self.unstored.values().any(|unstored| unstored.since.elapsed() < STORED_WITHIN)
     }
 
     /// Stores the refresh tokens that providers have replaced, as far as nobody has locked their rows.
     pub fn store(&mut self, transactions: &mut impl Transactions) {
-        for ((owner, name), known) in self.known.iter_mut() {
-            let Some(Unstored { refresh_token, .. }) = &known.unstored else { continue };
-            let stored = transactions.run(&mut || {
-                let Some(found) = credential::find(owner, name)?.filter(|found| found.generation == known.generation)
-                else {
-                    return Ok(true);
-                };
-                match found.sealed.as_deref().map(|sealed| seal::open(owner, name, sealed)).transpose()? {
-                    Some(Secret::OauthClient(client)) => {
-                        let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
-                        let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
-                        credential::renew((owner, name, known.generation), &sealed)
-                    }
-                    _ => Ok(true),
-                }
-            });
-            match stored {
-                Ok(true) => known.unstored = None,
-                Ok(false) => {}
-                Err(failed) if std::mem::replace(&mut self.complained, true) => drop(failed),
-                Err(failed) => pgrx::warning!(
+        let complained = &mut self.complained;
+        self.unstored.retain(|(owner, name), unstored| {
+            let stored = transactions.run(&mut || store(owner, name, unstored));
+            if let Err(failed) = &stored
+                && !std::mem::replace(complained, true)
+            {
+                pgrx::warning!(
                     "pg_calsync: a refresh token that the provider has replaced cannot be stored yet: {}",
                     failed.reason
-                ),
+                );
             }
-        }
+            !matches!(stored, Ok(true))
+        });
     }
+}
+
+/// False: somebody has locked the row.
+fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
+    let Unstored { generation, refresh_token, .. } = unstored;
+    let found = credential::find(owner, name)?.filter(|found| found.generation == *generation);
+    let sealed = found.and_then(|found| found.sealed);
+    let Some(Secret::OauthClient(client)) = sealed.map(|sealed| seal::open(owner, name, &sealed)).transpose()? else {
+        // It was replaced or dropped meanwhile.
+        return Ok(true);
+    };
+    let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
+    let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
+    credential::renew((owner, name, *generation), &sealed)
 }
 
 impl Known {
     fn of((stored, secret): &(Stored, Secret)) -> Self {
-        let granted = |asks_as| Access::Granted { asks_as, tokens: HashMap::new() };
+        let granted = |subject| Access::Granted { subject, tokens: HashMap::new() };
         let access = match secret {
             Secret::None => Access::Open,
             Secret::Bearer { token } => Access::Fixed(token::bearer(token)),
             Secret::Basic { username, password } => Access::Fixed(token::basic(username, password)),
-            Secret::OauthClient(_) => granted(AsksAs::One(None)),
-            Secret::ServiceAccount(account) => granted(match &account.subject {
-                Subject::Itself => AsksAs::One(None),
-                Subject::User(user) => AsksAs::One(Some(user.clone())),
-                Subject::EachCalendar => AsksAs::EachCalendar,
-            }),
+            Secret::OauthClient(_) => granted(Subject::Itself),
+            Secret::ServiceAccount(account) => granted(account.subject.clone()),
         };
-        Known { generation: stored.generation, access, outage: None, unstored: None, used_at: Instant::now() }
+        Known { generation: stored.generation, access, outage: None, used_at: Instant::now() }
     }
 }
 

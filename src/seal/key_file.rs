@@ -130,7 +130,8 @@ impl KeyFile {
 /// Adds a key, which seals from now on. The older ones stay.
 pub fn add_key() -> Result<(), Error> {
     KeyFile::read_or_make()?;
-    let path = path()?;
+    // Where it is a link, the file is replaced and not the link.
+    let path = std::fs::canonicalize(path()?).map_err(|error| unusable(&error))?;
     let file = open(&path)?.ok_or_else(no_key_file)?;
     // SAFETY: a plain call on an open file; closing it gives the lock up.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;

@@ -151,10 +151,10 @@ impl Secret {
     }
 }
 
-impl ServiceAccount {
-    /// As whom this calendar is asked for; None: as the account itself.
+impl Subject {
+    /// As whom the calendar with this remote id is asked for; None: as the account itself.
     pub fn user_of<'a>(&'a self, remote_id: &'a str) -> Option<&'a str> {
-        match &self.subject {
+        match self {
             Subject::Itself => None,
             Subject::User(user) => Some(user),
             Subject::EachCalendar => Some(remote_id),

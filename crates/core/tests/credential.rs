@@ -41,7 +41,7 @@ fn an_oauth_client_is_taken_in_each_form_that_google_gives() {
 #[test]
 fn a_service_account_asks_as_itself_as_one_user_or_as_each_calendars_user() {
     let as_whom = |sub| match read(account(sub)) {
-        Secret::ServiceAccount(account) => account.user_of("bob@x").map(str::to_owned),
+        Secret::ServiceAccount(account) => account.subject.user_of("bob@x").map(str::to_owned),
         other => panic!("{other:?}"),
     };
 

@@ -199,6 +199,19 @@ fn rotating_the_key_seals_everything_anew_and_keeps_the_old_key_for_others() {
 }
 
 #[test]
+fn a_key_file_behind_a_link_is_rotated_where_it_is() {
+    let mut world = synced();
+    let elsewhere = world.cluster.home().join("elsewhere.key");
+    fs::rename(key_file(&world), &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, key_file(&world)).expect("linked");
+
+    assert_eq!(world.count("SELECT calsync_rotate_key()"), 1);
+
+    assert!(fs::symlink_metadata(key_file(&world)).expect("it is there").is_symlink());
+    assert_eq!(keys(&world).len(), 2);
+}
+
+#[test]
 fn a_credential_whose_key_is_lost_is_left_by_a_rotation_and_told() {
     let mut world = synced();
     let path = key_file(&world);

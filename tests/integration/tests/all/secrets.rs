@@ -249,3 +249,34 @@ fn other_statements_are_logged_as_ever() {
     assert!(log.contains("invalid input syntax for type integer: \"a literal\""), "{log}");
     assert!(log.contains(&format!("STATEMENT:  {failing}")), "{log}");
 }
+
+/// What docs/google.md has a newcomer type into psql, with the files where they are.
+fn typed(page: &str, beginning: &str) -> String {
+    let from = page.find(beginning).expect("the page says so");
+    let lines = page[from..].lines().take_while(|line| !line.trim().starts_with("```"));
+    lines.map(|line| format!("{}\n", line.trim())).collect()
+}
+
+#[test]
+fn a_key_file_goes_through_a_temporary_table_as_documented_and_through_no_statement() {
+    let mut world = World::with("log_statement = all\nlog_min_duration_statement = 0");
+    world.google.require_auth(true);
+    let key = ServiceAccountKey::generate("robot@project.example");
+    world.google.register_key(&key.email, key.public_key.clone());
+    let file = world.cluster.home().join("robot.json");
+    fs::write(&file, serde_json::to_string_pretty(&key.file(None)).expect("JSON")).expect("written");
+    world.cluster.own(&file);
+    let script = world.cluster.home().join("script.sql");
+    let page = include_str!("../../../../docs/google.md");
+    let page = page.replace("robot.json'", &format!("{}'", file.display()));
+    fs::write(&script, typed(&page, "CREATE TEMP TABLE pasted")).expect("written");
+
+    let script = script.display().to_string();
+    world.cluster.run("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &script, "postgres"]);
+
+    world.others(&["a@x"], Some("robot"));
+    world.wait_for_sync("a@x");
+    let log = world.cluster.log();
+    assert!(log.contains("calsync_add_credential('robot'"), "the statement is logged as ever");
+    assert_clean("the log", &log, &needles(&key));
+}
