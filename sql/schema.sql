@@ -193,39 +193,39 @@ COMMENT ON COLUMN calsync.credential.refused_at IS
     'Since when the provider does not accept it; one of its calendars is tried once an hour';
 
 CREATE TABLE calsync.channel (
-    channel_id     text COLLATE "C" PRIMARY KEY CHECK (channel_id <> ''),
-    provider       text NOT NULL CHECK (provider IN ('google')),
+    channel_id     text COLLATE "C" PRIMARY KEY CHECK (channel_id OPERATOR(pg_catalog.<>) ''),
+    provider       text NOT NULL CHECK (provider OPERATOR(pg_catalog.=) 'google'),
     owner          name NOT NULL,
     credential     text,
     remote_id      text NOT NULL,
     generation     bigint NOT NULL DEFAULT 0,
-    state          text NOT NULL CHECK (state IN ('opening', 'lost', 'refused', 'open', 'stopping', 'ended')),
+    state          text NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{opening,lost,refused,open,stopping,ended}')),
     address        text NOT NULL,
-    token_hash     bytea NOT NULL CHECK (octet_length(token_hash) = 32),
+    token_hash     bytea NOT NULL CHECK (pg_catalog.octet_length(token_hash) OPERATOR(pg_catalog.=) 32),
     resource_id    text,
     message_number bigint NOT NULL DEFAULT 0,
     has_news       boolean NOT NULL DEFAULT false,
     told           bigint[] NOT NULL DEFAULT '{}',
     notified_at    timestamptz,
-    requested_at   timestamptz NOT NULL DEFAULT now(),
+    requested_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
     opened_at      timestamptz,
     confirmed_at   timestamptz,
     expires_at     timestamptz NOT NULL,
     ended_at       timestamptz,
     due_at         timestamptz,
     failures       integer NOT NULL DEFAULT 0,
-    refused_for    text CHECK (refused_for IN ('calendar', 'address', 'request')),
+    refused_for    text CHECK (refused_for OPERATOR(pg_catalog.=) ANY ('{calendar,address,request}')),
     last_error     text,
-    CHECK ((state = 'refused') = (refused_for IS NOT NULL)),
-    CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
-    CHECK (expires_at <= requested_at + interval '367 days')
+    CHECK ((state OPERATOR(pg_catalog.=) 'refused') OPERATOR(pg_catalog.=) (refused_for IS NOT NULL)),
+    CHECK ((state OPERATOR(pg_catalog.=) 'ended') OPERATOR(pg_catalog.=) (ended_at IS NOT NULL)),
+    CHECK (expires_at OPERATOR(pg_catalog.<=) (requested_at OPERATOR(pg_catalog.+) interval '8808 hours'))
 );
 CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, provider, (coalesce(credential, '')))
-    WHERE state = 'opening';
+    WHERE state OPERATOR(pg_catalog.=) 'opening';
 CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner);
-CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state = 'stopping';
+CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state OPERATOR(pg_catalog.=) 'stopping';
 CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
-CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for = 'address';
+CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for OPERATOR(pg_catalog.=) 'address';
 CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner);
 CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;
 COMMENT ON TABLE calsync.channel IS

@@ -78,9 +78,14 @@ impl Pushed {
         self.world.google.log().iter().filter(|entry| entry.path.ends_with(path)).count()
     }
 
-    /// What Google sends for the one open channel.
+    /// What Google sends for the channel of Alice's calendar.
     pub fn genuine(&self, number: u64) -> Value {
-        let channel = self.world.google.channels().pop().expect("a channel");
+        self.genuine_of(ALICE, number)
+    }
+
+    pub fn genuine_of(&self, calendar: &str, number: u64) -> Value {
+        let channels = self.world.google.channels().into_iter();
+        let channel = channels.filter(|channel| channel.calendar == calendar).next_back().expect("a channel");
         json!({
             "X-Goog-Channel-ID": channel.id,
             "X-Goog-Channel-Token": channel.token,

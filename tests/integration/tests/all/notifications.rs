@@ -233,3 +233,26 @@ fn the_first_message_may_come_before_the_answer() {
     pushed.wait_until_watched(1);
     assert_eq!((pushed.statuses(), pushed.asked("/watch")), (vec![200], 1));
 }
+
+#[test]
+fn a_receiver_that_does_not_commit_holds_up_its_own_channel_only() {
+    let mut pushed = Pushed::watched();
+    pushed.world.others(&["b@x"], None);
+    pushed.wait_until_watched(2);
+    pushed.world.google.clear_log();
+    let genuine = pushed.genuine(5);
+    let mut forgotten = pushed.world.cluster.connect("postgres");
+    forgotten.batch_execute("BEGIN").expect("a transaction");
+    assert_eq!(webhook(&mut forgotten, &genuine), 200);
+
+    pushed.world.meeting_of("b@x", 3, "08:00", "09:00");
+    eventually("another's news arrive", || pushed.world.busy_of("b@x") == ["+3 08:00 to 09:00"]);
+    pushed.world.others(&["c@x"], None);
+    let watched = "SELECT count(*) FROM calsync.status WHERE calendar = 'c@x' AND pushed";
+    eventually("others are watched", || pushed.world.count(watched) == 1);
+    let asked = |pushed: &Pushed| pushed.world.google.log().iter().filter(|entry| entry.path.contains("alice")).count();
+    assert_eq!(asked(&pushed), 0);
+
+    forgotten.batch_execute("COMMIT").expect("remembered");
+    eventually("and its own, once it has committed", || asked(&pushed) == 1);
+}

@@ -331,7 +331,7 @@ fn a_dropped_credential_leaves_its_channels_to_their_end() {
     pushed.world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("a credential");
     pushed.world.others(&["a@x"], Some("team"));
     pushed.wait_until_watched(1);
-    let genuine = pushed.genuine(5);
+    let genuine = pushed.genuine_of("a@x", 5);
 
     let away = "SELECT calsync_unsubscribe('a@x'), calsync_drop_credential('team')";
     pushed.world.sql.batch_execute(away).expect("nothing stands in the way");
@@ -423,4 +423,17 @@ fn channels_are_asked_for_and_stopped_with_the_credential() {
 
     pushed.wait_for_states(&["ended"]);
     assert_eq!(pushed.world.google.channels().len(), 0);
+}
+
+#[test]
+fn a_poll_is_put_off_only_by_a_round_that_began_after_the_channel_was_confirmed() {
+    let mut pushed = Pushed::new();
+    pushed.world.subscribe(ALICE);
+    let confirmed = "SELECT count(*) FROM calsync.channel WHERE confirmed_at IS NOT NULL AND opened_at IS NOT NULL";
+    eventually("the channel is confirmed", || pushed.world.count(confirmed) == 1);
+
+    // What changed between the first round and the channel nobody tells of.
+    assert!(pushed.next_poll() <= 1);
+    pushed.world.sync();
+    assert!(pushed.next_poll() >= 4);
 }
