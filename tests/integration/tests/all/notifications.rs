@@ -240,10 +240,13 @@ fn a_receiver_that_does_not_commit_holds_up_its_own_channel_only() {
     pushed.world.others(&["b@x"], None);
     pushed.wait_until_watched(2);
     pushed.world.google.clear_log();
-    let genuine = pushed.genuine(5);
+    let (first, second) = (pushed.genuine(5), pushed.genuine(6));
     let mut forgotten = pushed.world.cluster.connect("postgres");
-    forgotten.batch_execute("BEGIN").expect("a transaction");
-    assert_eq!(webhook(&mut forgotten, &genuine), 200);
+    // So that there already is news of it, which cannot be passed on.
+    let lock = "BEGIN; SELECT FROM calsync.subscription WHERE calendar LIKE 'alice%' FOR UPDATE";
+    forgotten.batch_execute(lock).expect("a transaction");
+    assert_eq!(pushed.webhook(&first), 200);
+    assert_eq!(webhook(&mut forgotten, &second), 200);
 
     pushed.world.meeting_of("b@x", 3, "08:00", "09:00");
     eventually("another's news arrive", || pushed.world.busy_of("b@x") == ["+3 08:00 to 09:00"]);
