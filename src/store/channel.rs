@@ -87,23 +87,23 @@ fn random_hex(bytes: usize) -> Result<String, Error> {
     }))
 }
 
-/// How many channels were claimed, and where the next look goes on.
-pub struct Claimed<T> {
-    pub claims: Vec<T>,
-    /// The last subscription looked at; None: there is no further one.
+/// Channels to be asked for, whose rows are there.
+pub struct Openings {
+    pub claims: Vec<(Channel, Token)>,
+    /// The last subscription looked at, after which the next look goes on; None: there is no further one.
     pub cursor: Option<i64>,
 }
 
 /// Makes rows for up to `limit` channels that are to be opened to `address`, among the subscriptions after `cursor`: of
-/// calendars that were synced and have no channel that is young, awaited, or refused not long ago. Each row holds its
-/// place for the length of `lease`.
+/// calendars that were synced and have no channel that is young, awaited, or refused not long ago. The answer is awaited
+/// for the length of `lease`. To be committed, and on disk, before the provider is asked.
 pub fn claim_openings(
     address: &str,
     cursor: i64,
     limit: usize,
     lease: std::time::Duration,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
-) -> Result<Claimed<(Channel, Token)>, Error> {
+) -> Result<Openings, Error> {
     let candidates = to_open(address, cursor, limit)?;
     let mut next = (candidates.len() == limit).then(|| candidates.last().map_or(cursor, |(id, _)| *id));
     let mut claims = Vec::new();
@@ -125,7 +125,7 @@ pub fn claim_openings(
         }
         before = subscription;
     }
-    Ok(Claimed { claims, cursor: next })
+    Ok(Openings { claims, cursor: next })
 }
 
 /// With the subscriptions that ask for them; ids are not drawn yet.
