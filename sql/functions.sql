@@ -196,6 +196,15 @@ COMMENT ON FUNCTION calsync_rotate_key IS
     'Adds a key to the file calsync.key_file and seals every credential of this database with it; returns how many. '
     'Older keys stay in the file for the other databases of the cluster';
 
+-- ---------------------------------------------------------------------------------------------------------- push
+
+CREATE FUNCTION calsync_webhook(headers jsonb, body text DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_webhook_wrapper';
+COMMENT ON FUNCTION calsync_webhook IS
+    'Takes a provider''s push notification: its HTTP headers as an object, names in any case. Makes the calendars of its '
+    'channel due at commit and returns the status to answer: 200, 400 no notification, 403 forged, 404 unknown channel. '
+    'Granted to nobody: GRANT EXECUTE to the role of the receiver, which needs no other right';
+
 -- ---------------------------------------------------------------------------------------------------- operations
 
 CREATE FUNCTION calsync_version()

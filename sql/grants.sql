@@ -14,6 +14,7 @@ REVOKE ALL ON FUNCTION
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_rotate_key(),
+    calsync_webhook(jsonb, text),
     calsync_busy(tstzrange, text[], calsync.busy_status[], text),
     calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
     calsync_is_free(tstzrange, text[], text), calsync_free(tstzrange, text[], tstzmultirange, interval),

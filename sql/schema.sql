@@ -64,6 +64,7 @@ CREATE TABLE calsync.subscription (
     next_sync_at    timestamptz,
     expedited       boolean NOT NULL DEFAULT false,
     poll_interval   interval,
+    pushed          boolean NOT NULL DEFAULT false,
     failures        integer NOT NULL DEFAULT 0,
     failing_since   timestamptz,
     failing_as      text,
@@ -99,6 +100,8 @@ COMMENT ON COLUMN calsync.subscription.expedited IS
     'Somebody waits for it (calsync_sync by name): goes before calendars that are merely due';
 COMMENT ON COLUMN calsync.subscription.poll_interval IS
     'How often it is polled: shorter where there was news, longer where there was none. Polls are spread by a quarter';
+COMMENT ON COLUMN calsync.subscription.pushed IS
+    'Its next poll was put off because a live channel tells of changes (calsync.push_poll_interval)';
 COMMENT ON COLUMN calsync.subscription.failing_since IS 'Since when every try has failed in the way of failing_as';
 COMMENT ON COLUMN calsync.subscription.gone_at IS
     'Since when the provider no longer knows it; until a sync succeeds, answers are refused (SC003)';
@@ -217,17 +220,59 @@ COMMENT ON COLUMN calsync.credential.refused_at IS
     'Since when the provider does not accept it; one of its calendars is tried once an hour';
 
 CREATE TABLE calsync.channel (
-    subscription_id bigint NOT NULL,
-    channel_id      text NOT NULL,
-    resource_id     text,
-    token_hash      bytea,
-    message_number  bigint,
-    expires_at      timestamptz,
-    stopped_at      timestamptz,
-    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    PRIMARY KEY (subscription_id, channel_id)
+    channel_id     text COLLATE "C" PRIMARY KEY CHECK (channel_id OPERATOR(pg_catalog.<>) ''),
+    provider       text NOT NULL CHECK (provider OPERATOR(pg_catalog.=) 'google'),
+    owner          name NOT NULL,
+    credential     text,
+    remote_id      text NOT NULL,
+    generation     bigint NOT NULL DEFAULT 0,
+    state          text NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{opening,lost,refused,open,stopping,ended}')),
+    address        text NOT NULL,
+    token_hash     bytea NOT NULL CHECK (pg_catalog.octet_length(token_hash) OPERATOR(pg_catalog.=) 32),
+    resource_id    text,
+    message_number bigint NOT NULL DEFAULT 0,
+    has_news       boolean NOT NULL DEFAULT false,
+    told           bigint[] NOT NULL DEFAULT '{}',
+    notified_at    timestamptz,
+    requested_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    opened_at      timestamptz,
+    confirmed_at   timestamptz,
+    expires_at     timestamptz NOT NULL,
+    ended_at       timestamptz,
+    due_at         timestamptz,
+    failures       integer NOT NULL DEFAULT 0,
+    refused_for    text CHECK (refused_for OPERATOR(pg_catalog.=) ANY ('{calendar,address,request}')),
+    last_error     text,
+    CHECK ((state OPERATOR(pg_catalog.=) 'refused') OPERATOR(pg_catalog.=) (refused_for IS NOT NULL)),
+    CHECK ((state OPERATOR(pg_catalog.=) 'ended') OPERATOR(pg_catalog.=) (ended_at IS NOT NULL)),
+    CHECK (expires_at OPERATOR(pg_catalog.<=) (requested_at OPERATOR(pg_catalog.+) interval '8808 hours'))
 );
-COMMENT ON TABLE calsync.channel IS 'A provider''s push subscription. None is opened in this version';
+CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, provider, (coalesce(credential, '')))
+    WHERE state OPERATOR(pg_catalog.=) 'opening';
+CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner);
+CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state OPERATOR(pg_catalog.=) 'stopping';
+CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
+CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for OPERATOR(pg_catalog.=) 'address';
+CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner);
+CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;
+COMMENT ON TABLE calsync.channel IS
+    'A provider''s push subscription to one of its calendars, watched with one credential: shared by all subscriptions of '
+    'that, and there until it has ended at the provider, whatever becomes of them';
+COMMENT ON COLUMN calsync.channel.generation IS 'Of the credential that it was asked for with';
+COMMENT ON COLUMN calsync.channel.state IS
+    'opening: asked for, the answer is awaited; lost: no answer came, a message would show that it is open; refused: tried '
+    'again at due_at; open; stopping: nobody needs it; ended: stopped, or expired';
+COMMENT ON COLUMN calsync.channel.address IS 'Where its notifications go: calsync.webhook_url when it was opened';
+COMMENT ON COLUMN calsync.channel.token_hash IS 'SHA-256 of the secret that each notification repeats';
+COMMENT ON COLUMN calsync.channel.message_number IS 'Of the latest notification; what comes later with a lower one is dropped';
+COMMENT ON COLUMN calsync.channel.has_news IS
+    'It told of news that not all its calendars have been made due for; told: the subscriptions that have';
+COMMENT ON COLUMN calsync.channel.confirmed_at IS
+    'When the first notification arrived: only then is it known that they do, and is the calendar polled less often';
+COMMENT ON COLUMN calsync.channel.expires_at IS 'When the provider ends it; while no answer has come, the latest that can be';
+COMMENT ON COLUMN calsync.channel.due_at IS
+    'opening: when the answer is given up; lost and refused: when it is asked for again; open: when its successor is opened; '
+    'stopping: when that is tried next';
 
 CREATE TABLE calsync.sync_run (
     subscription_id bigint NOT NULL,

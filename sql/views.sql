@@ -22,15 +22,27 @@ SELECT s.calendar,
        coalesce(s.last_error, c.last_error) AS last_error,
        -- What a delta is asked with is nothing that a guest needs.
        CASE WHEN calsync.owns(s.owner) THEN s.sync_token END AS sync_token,
-       s.subscription_id
+       s.subscription_id,
+       EXISTS (SELECT FROM calsync.channel AS h
+               WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
+                 AND h.provider OPERATOR(pg_catalog.=) s.provider
+                 AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
+                 AND h.state OPERATOR(pg_catalog.=) 'open' AND h.confirmed_at IS NOT NULL
+                 AND h.expires_at OPERATOR(pg_catalog.>) pg_catalog.now()) AS pushed,
+       (SELECT h.last_error FROM calsync.channel AS h
+        WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
+          AND h.provider OPERATOR(pg_catalog.=) s.provider
+          AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
+        ORDER BY h.requested_at DESC LIMIT 1) AS push_error
 FROM calsync.subscription AS s
      LEFT JOIN calsync.credential AS c
             ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
 WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[])
 ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
-    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync.event. events: without deleted occurrences; flagged: '
-    'events that could not be understood';
+    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync.event. events: without '
+    'deleted occurrences; flagged: events that could not be understood; pushed: the provider tells of changes, otherwise it is '
+    'polled; push_error: why the last push channel could not be opened or stopped';
 
 CREATE VIEW calsync.shares WITH (security_barrier) AS
 SELECT s.calendar, s.owner, h.role, h.created_at

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use calsync_core::destination::Origin;
+use calsync_core::providers::google::address::{self, Undeliverable};
 use calsync_core::schedule::Polling;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_guard, pg_sys};
 
@@ -201,7 +202,7 @@ fn define_network() {
     for (name, text, setting) in [
         (
             c"calsync.webhook_url",
-            c"Where providers send push notifications. Empty: no push. Not used in this version.",
+            c"Where providers send push notifications: an https URL whose requests reach calsync_webhook(). Empty: no push.",
             &WEBHOOK_URL,
         ),
         (
@@ -290,7 +291,18 @@ pub struct Settings {
     pub max_response_size: u64,
     pub google_api_url: String,
     pub google_token_url: String,
+    pub webhook: Webhook,
     pub allow_private_network: bool,
+}
+
+/// Where notifications shall go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Webhook {
+    /// No push.
+    None,
+    /// What is set is no address that a provider would deliver to.
+    Unusable(Undeliverable),
+    Address(String),
 }
 
 /// How much of time is expanded.
@@ -318,8 +330,21 @@ impl Settings {
             max_response_size: MAX_RESPONSE_SIZE.get().max(1) as u64 * 1024,
             google_api_url: text(&GOOGLE_API_URL),
             google_token_url: text(&GOOGLE_TOKEN_URL),
+            webhook: webhook(),
             allow_private_network: ALLOW_PRIVATE_NETWORK.get(),
         }
+    }
+}
+
+/// `calsync.webhook_url`, checked.
+pub fn webhook() -> Webhook {
+    let url = text(&WEBHOOK_URL);
+    if url.is_empty() {
+        return Webhook::None;
+    }
+    match address::check(&url, ALLOW_PRIVATE_NETWORK.get()) {
+        Ok(()) => Webhook::Address(url),
+        Err(why) => Webhook::Unusable(why),
     }
 }
 

@@ -116,13 +116,14 @@ fn calsync_cleanup() -> TableIterator<'static, (name!(what, String), name!(remov
             }
         })
     };
-    let Removed { events, tombstones, staged_rounds, sync_runs, changes } = clean().report();
+    let Removed { events, tombstones, staged_rounds, sync_runs, changes, channels } = clean().report();
     let counts = [
         ("past events", events),
         ("deleted occurrences", tombstones),
         ("rounds given up", staged_rounds),
         ("sync runs", sync_runs),
         ("changes", changes),
+        ("push channels", channels),
     ];
     TableIterator::new(counts.map(|(what, removed)| (what.to_owned(), removed)))
 }

@@ -20,6 +20,7 @@ mod run;
 mod share;
 mod slots;
 mod subscription;
+mod webhook;
 
 use std::ffi::CStr;
 

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Report as _};
-use crate::settings;
+use crate::settings::{self, Webhook};
 use crate::store::health::{self, Calendars};
 use crate::store::owner::{as_owner, caller};
 use crate::store::time;
@@ -97,6 +97,7 @@ fn shown(running: Running, calendars: &Calendars) -> Value {
         "never_synced": calendars.never_synced,
         "stale": calendars.stale,
         "flagged_events": calendars.flagged,
+        "pushed": calendars.pushed,
         "problems": problems,
     })
 }
@@ -124,7 +125,24 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
             problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload."));
         }
     }
+    if let Webhook::Unusable(why) = settings::webhook() {
+        problems.push((
+            format!("calsync.webhook_url cannot be used: {why}"),
+            "Set it to an https URL with a public host name, or to nothing, and reload.",
+        ));
+    }
+    if let Some(why) = &calendars.address_refused {
+        problems.push((
+            format!("the provider does not send notifications to calsync.webhook_url: {why}"),
+            "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.",
+        ));
+    }
     for (count, what, hint) in [
+        (
+            calendars.unconfirmed,
+            "watched without any notification arriving: they are polled",
+            "Do requests to calsync.webhook_url reach calsync_webhook()? See docs/push.md.",
+        ),
         (calendars.stale, "stale or gone: questions about them fail (SC003)", "See last_error in calsync.status."),
         (
             calendars.in_state("needs_credential"),

@@ -76,12 +76,20 @@ fn sync(transactions: &mut ProcedureTransactions, settings: &Settings, at_most: 
     // Claims of sessions that died, and of an earlier call of this one that was cut short.
     transactions.run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))?;
     let mut left = at_most;
+    let mut looked_again = false;
     loop {
+        engine.pass_on_news(transactions)?;
         left -= engine.claim(transactions, settings, left)?;
+        engine.tend_channels(transactions, settings)?;
         // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
         let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
         if engine.is_idle() && wait.is_none() {
-            break;
+            // What was synced for the first time can be watched now.
+            if std::mem::replace(&mut looked_again, true) {
+                break;
+            }
+            engine.look_at_channels_now();
+            continue;
         }
         let timeout = wait.unwrap_or(settings.request_timeout);
         transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout)));

@@ -9,6 +9,7 @@ use calsync_core::providers::{Answer, Mask, Request};
 use calsync_core::sync::{Failure, FailureKind};
 
 use super::Engine;
+use super::channels::ChannelFlight;
 use super::round::{Heard, Round};
 use super::tokens::{Authorization, Pass, Refresh, Wanted};
 use super::transactions::Transactions;
@@ -20,11 +21,17 @@ pub enum Flight {
     Round(Box<Round>),
     /// An access token, for which others wait.
     Token(Box<Refresh>),
+    /// A push channel, to be opened or stopped.
+    Channel(Box<ChannelFlight>),
 }
 
 impl Flight {
     pub fn is_round(&self) -> bool {
         matches!(self, Flight::Round(_))
+    }
+
+    pub fn is_channel(&self) -> bool {
+        matches!(self, Flight::Channel(_))
     }
 
     /// Its answer grants secrets, which must not be taken out of it.
@@ -36,6 +43,7 @@ impl Flight {
     fn wanted(&self) -> Option<Wanted> {
         match self {
             Flight::Round(round) => round.wanted(),
+            Flight::Channel(flight) => flight.wanted(),
             Flight::Token(_) => None,
         }
     }
@@ -62,6 +70,10 @@ impl Engine {
                 let request = round.request(pass, settings);
                 self.fly(Flight::Round(round), request);
             }
+            Flight::Channel(mut flight) => {
+                let request = flight.request(pass, settings);
+                self.fly(Flight::Channel(flight), request);
+            }
             // It is sent with the request that was made for it.
             Flight::Token(_) => {}
         }
@@ -84,6 +96,9 @@ impl Engine {
                 let heard = Heard::NoToken(failure);
                 let reading = round.read(&heard);
                 self.act(*round, heard, reading, Instant::now(), transactions, settings);
+            }
+            Flight::Channel(flight) => {
+                self.act_on_channel(*flight, Heard::NoToken(failure), Instant::now(), transactions);
             }
             Flight::Token(_) => {}
         }

@@ -1,4 +1,5 @@
-//! Rounds of syncing: claim what is due, ask, apply, until nothing is due.
+//! Rounds of syncing: claim what is due, ask, apply, until nothing is due. Beside them push channels are tended
+//! ([`channels`]).
 //!
 //! The same engine runs in the background worker and in the foreground (`CALL calsync_run()`); they differ in how a
 //! unit of work becomes a transaction ([`transactions`]) and in when they stop. Requests fly on threads of their own
@@ -14,6 +15,7 @@
 //!   allow, oldest first, not all at once
 
 pub mod budgets;
+mod channels;
 mod client;
 mod flight;
 pub mod http;
@@ -33,6 +35,7 @@ use crate::settings::Settings;
 use crate::store::claims::{self, Permit};
 use crate::store::time;
 use budgets::{Budgets, Credential};
+use channels::Tending;
 use flight::Flight;
 use http::{Exchange, HttpThreads};
 use round::{Heard, Next, Reading, Round};
@@ -62,6 +65,7 @@ pub struct Engine {
     /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
     locked: Vec<(Round, Heard, Instant)>,
     last_unlocking: Option<Instant>,
+    tending: Tending,
     /// Since the engine was made.
     pub counts: Counts,
 }
@@ -88,6 +92,7 @@ impl Engine {
             held_back: Vec::new(),
             locked: Vec::new(),
             last_unlocking: None,
+            tending: Tending::default(),
             counts: Counts::default(),
         })
     }
@@ -95,6 +100,7 @@ impl Engine {
     /// The threads' settings follow the configuration.
     pub fn reconfigure(&mut self, settings: &Settings) {
         self.http.reconfigure(settings);
+        self.look_at_channels_soon();
     }
 
     /// Becomes readable when an answer has come.
@@ -104,7 +110,8 @@ impl Engine {
 
     /// Nothing is in flight, and nothing waits here.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.under_way() == 0 && !self.tokens.is_about_to_store()
+        let something_waits = self.tokens.is_about_to_store() || self.has_locked_channels();
+        self.flights.is_empty() && self.under_way() == 0 && !something_waits && self.tokens.waiting().next().is_none()
     }
 
     /// Rounds claimed and not ended.
@@ -127,7 +134,10 @@ impl Engine {
     fn room(&self, settings: &Settings) -> usize {
         let waiting = self.held_back.len() + self.locked.len() + self.tokens.waiting().count();
         let most_waiting = WAITING_ROOM * settings.max_concurrency;
-        self.width(settings).saturating_sub(self.flights.len()).min(most_waiting.saturating_sub(waiting))
+        let free = settings.max_concurrency.saturating_sub(self.flights.len());
+        // Channels have places of their own, lest one that hangs stands in the way while that is narrow.
+        let taken = self.flights.len() - self.channels_in_flight();
+        self.width(settings).saturating_sub(taken).min(free).min(most_waiting.saturating_sub(waiting))
     }
 
     /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
@@ -192,6 +202,7 @@ impl Engine {
                     self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
                     read.push((*round, heard, reading));
                 }
+                Flight::Channel(flight) => self.channel_answered(*flight, answer, transactions, settings),
                 Flight::Token(refresh) => self.token_came(&refresh, &answer, transactions, settings),
             }
         }
@@ -232,6 +243,10 @@ impl Engine {
         transactions: &mut impl Transactions,
         settings: &Settings,
     ) {
+        if round.is_the_first() {
+            // Now that it is synced it may be watched.
+            self.look_at_channels_soon();
+        }
         match round.act(reading, transactions, settings) {
             Next::Request(round) => self.request(round, transactions, settings),
             Next::Ended => {}
@@ -245,12 +260,13 @@ impl Engine {
 
     /// Those that waited longer than their lease are given up: the calendar is claimed anew once it is free.
     fn retry_locked(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        let waits = !self.locked.is_empty() || self.tokens.has_unstored();
+        let waits = !self.locked.is_empty() || self.tokens.has_unstored() || self.has_locked_channels();
         if !waits || self.last_unlocking.is_some_and(|last| last.elapsed() < LOCKED_RETRY) {
             return;
         }
         self.last_unlocking = Some(Instant::now());
         self.tokens.store(transactions);
+        self.retry_locked_channels(transactions, settings);
         for (mut round, heard, since) in std::mem::take(&mut self.locked) {
             if since.elapsed() < lease(settings) {
                 let reading = round.read(&heard);
@@ -273,11 +289,20 @@ impl Engine {
     /// The longest time to sleep while something waits here for its time; None: nothing does.
     pub fn shortest_wait(&self) -> Option<Duration> {
         let held_back = self.held_back.iter().map(|(_, due)| due.saturating_duration_since(Instant::now()));
-        let locked = (!self.locked.is_empty() || self.tokens.is_about_to_store()).then_some(LOCKED_RETRY);
+        let waits = !self.locked.is_empty() || self.tokens.is_about_to_store() || self.has_locked_channels();
+        let locked = waits.then_some(LOCKED_RETRY);
         held_back.chain(locked).chain(self.budgets.shortest_wait()).min()
     }
 }
 
 fn lease(settings: &Settings) -> Duration {
     settings.request_timeout + LEASE_SLACK
+}
+
+/// In 0..1; for jitter only.
+pub fn random() -> f64 {
+    // SAFETY: fills a buffer of the size it is told; false (no entropy) leaves zeroes, which is a fine jitter.
+    let mut bytes = [0u8; 8];
+    unsafe { pgrx::pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -10,9 +10,9 @@ use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss}
 use chrono::{DateTime, Utc};
 
 use super::budgets::Credential;
-use super::lease;
 use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
+use super::{lease, random};
 use crate::settings::Settings;
 use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
@@ -94,6 +94,11 @@ impl Round {
         self.claim.credential()
     }
 
+    /// The calendar has never been synced before.
+    pub fn is_the_first(&self) -> bool {
+        self.claim.subscription.full_synced_at.is_none()
+    }
+
     /// The round shall not go on: somebody else may claim the calendar.
     pub fn give_back(self, transactions: &mut impl Transactions) {
         let _ = transactions.run(&mut || claims::give_back(&self.claim.subscription));
@@ -157,8 +162,9 @@ impl Round {
 
     fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
         let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
-        let wait = if self.claim.watched { settings.push_poll_interval } else { interval };
-        NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()) }
+        let pushed = self.claim.watched && settings.push_poll_interval > interval;
+        let wait = if pushed { settings.push_poll_interval } else { interval };
+        NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()), pushed }
     }
 
     fn stage(mut self, page: Page, next: String, transactions: &mut impl Transactions, settings: &Settings) -> Next {
@@ -285,12 +291,4 @@ fn is_full_sync_due(claim: &Subscription, settings: &Settings, now: DateTime<Utc
 
 fn could_not_apply(failed: &UnitFailed) -> Failure {
     Failure::new(FailureKind::Passing, format!("the answer could not be applied: {}", failed.reason))
-}
-
-/// In 0..1; for jitter only.
-fn random() -> f64 {
-    // SAFETY: fills a buffer of the size it is told; false (no entropy) leaves zeroes, which is a fine jitter.
-    let mut bytes = [0u8; 8];
-    unsafe { pgrx::pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
-    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -12,6 +12,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::channel::{LIVE, WATCHES};
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -27,7 +28,8 @@ pub struct Claim {
     pub slowed: bool,
     /// Of its credential.
     pub generation: i64,
-    /// The provider tells of changes through a live channel.
+    /// The provider tells of changes through a live channel, and did when the round began: what it tells of is either in
+    /// this round's answer, or comes after it.
     pub watched: bool,
 }
 
@@ -121,8 +123,7 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
     Spi::connect_mut(|client| {
         let sql = format!(
             "SELECT {}, c.refused_at IS NOT NULL AS probes, c.failures > 0 AS slowed, c.generation, \
-                 EXISTS (SELECT FROM calsync.channel AS ch WHERE ch.subscription_id = s.subscription_id \
-                         AND ch.stopped_at IS NULL AND ch.expires_at > now()) AS watched \
+                 EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE}) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
              WHERE {IS_CLAIMABLE} AND {expedited} AND s.next_sync_at <= clock_timestamp() \

@@ -4,8 +4,9 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::channel::{LIVE, WATCHES};
 use crate::error::Error;
-use crate::settings;
+use crate::settings::{self, Webhook};
 
 /// The numbers that a monitor watches.
 #[derive(Debug)]
@@ -22,6 +23,12 @@ pub struct Calendars {
     pub refused_url: i64,
     /// Events that could not be understood.
     pub flagged: i64,
+    /// The provider tells of their changes.
+    pub pushed: i64,
+    /// A push channel is open, and no message has come of it in ten minutes.
+    pub unconfirmed: i64,
+    /// Why the last channel to the present address was refused that concerns every calendar of its credential.
+    pub address_refused: Option<String>,
 }
 
 impl Calendars {
@@ -32,6 +39,10 @@ impl Calendars {
 }
 
 pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
+    let address = match settings::webhook() {
+        Webhook::Address(address) => address,
+        Webhook::None | Webhook::Unusable(_) => String::new(),
+    };
     Spi::connect(|client| {
         let mut by_state = Map::new();
         let states = client.select(
@@ -58,7 +69,23 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
                  FROM (SELECT s.*, s.next_sync_at <= now() AND s.provider <> 'none' AND s.state <> 'paused' AS is_due \
                        FROM calsync.subscription AS s WHERE s.subscription_id = ANY ($1)) AS s",
                 None,
-                &[ids.into(), (settings::max_staleness() as f64).into()],
+                &[ids.clone().into(), (settings::max_staleness() as f64).into()],
+            )?
+            .first();
+        let push = client
+            .select(
+                &format!(
+                    "SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE})), \
+                         count(*) FILTER (WHERE EXISTS ( \
+                             SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND ch.state = 'open' \
+                                 AND ch.confirmed_at IS NULL AND ch.opened_at < now() - interval '10 minutes')), \
+                         (SELECT r.last_error FROM calsync.channel AS r WHERE r.refused_for = 'address' \
+                              AND r.address = $2 AND r.owner = ANY (array_agg(s.owner)) \
+                          ORDER BY r.requested_at DESC LIMIT 1) \
+                     FROM calsync.subscription AS s WHERE s.subscription_id = ANY ($1)"
+                ),
+                None,
+                &[ids.into(), address.into()],
             )?
             .first();
         Ok(Calendars {
@@ -70,6 +97,9 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
             never_synced: table.get(5)?.unwrap_or_default(),
             refused_url: table.get(6)?.unwrap_or_default(),
             flagged: table.get(7)?.unwrap_or_default(),
+            pushed: push.get(1)?.unwrap_or_default(),
+            unconfirmed: push.get(2)?.unwrap_or_default(),
+            address_refused: push.get(3)?,
         })
     })
 }

@@ -40,6 +40,8 @@ pub enum Problem {
     UnknownOwner,
     /// Shared with a role that there is none of.
     UnknownGuest,
+    /// It is polled rarely, although no channel tells of its changes.
+    PushLost,
 }
 
 impl Problem {
@@ -58,6 +60,7 @@ impl Problem {
             Self::UnknownTimeZone => "unknown_time_zone",
             Self::UnknownOwner => "unknown_owner",
             Self::UnknownGuest => "unknown_guest",
+            Self::PushLost => "push_lost",
         }
     }
 }
@@ -146,7 +149,7 @@ fn by_query(id: i64) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-const QUERIES: [(Problem, &str); 13] = [
+const QUERIES: [(Problem, &str); 14] = [
     (
         Problem::UnknownOwner,
         "SELECT NULL::text, 'role \"' || s.owner || '\" does not exist: it was dropped or renamed' \
@@ -193,6 +196,17 @@ const QUERIES: [(Problem, &str); 13] = [
         "SELECT NULL::text, 'credential \"' || s.credential || '\" is not there: SELECT calsync_add_credential(...)' \
          FROM calsync.subscription AS s WHERE s.subscription_id = $1 AND s.credential IS NOT NULL \
              AND NOT EXISTS (SELECT FROM calsync.credential AS c WHERE c.owner = s.owner AND c.name = s.credential)",
+    ),
+    (
+        // Whoever tends channels looks every half a minute.
+        Problem::PushLost,
+        "SELECT NULL::text, 'its next poll is put off for a channel that is not there' \
+         FROM calsync.subscription AS s WHERE s.subscription_id = $1 AND s.pushed AND s.leased_until IS NULL \
+             AND NOT EXISTS ( \
+                 SELECT FROM calsync.channel AS ch WHERE ch.remote_id = s.remote_id AND ch.owner = s.owner \
+                     AND ch.provider = s.provider AND ch.credential IS NOT DISTINCT FROM s.credential \
+                     AND (ch.confirmed_at IS NOT NULL AND ch.state IN ('open', 'stopping') \
+                          OR ch.ended_at > now() - interval '10 minutes'))",
     ),
     (
         Problem::DuplicateEvent,

@@ -6,6 +6,7 @@
 pub mod availability;
 pub mod busy;
 pub mod change;
+pub mod channel;
 pub mod claims;
 mod columns;
 pub mod credential;
@@ -16,6 +17,7 @@ pub mod health;
 pub mod integrity;
 mod layout;
 pub mod merge;
+pub mod notification;
 pub mod owner;
 pub mod plan;
 pub mod repair;

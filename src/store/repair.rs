@@ -52,10 +52,10 @@ pub fn repair(id: i64) -> Result<Vec<Repair>, Error> {
     if has(&[Problem::UnknownGuest]) {
         share::forget_unknown(id)?;
     }
-    if has(&[Problem::EndlessLease, Problem::NeverDue]) {
+    if has(&[Problem::EndlessLease, Problem::NeverDue, Problem::PushLost]) {
         change(
             id,
-            "leased_until = NULL, leased_by = NULL, leased_at = NULL, lease = lease + 1, \
+            "leased_until = NULL, leased_by = NULL, leased_at = NULL, lease = lease + 1, pushed = false, \
              next_sync_at = CASE WHEN provider = 'none' OR state = 'paused' THEN NULL ELSE now() END",
         )?;
     }
@@ -82,13 +82,13 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::BusyDiffers => "busy time derived anew",
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
-        Problem::NeverDue => "due now",
         Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
         Problem::UnknownGuest => "no longer shared with it",
         Problem::UnknownOwner => {
             "none: rename the role back; or, as a superuser, set the owner in calsync.subscription and \
              calsync.credential; or unsubscribe the calendar"
         }
+        Problem::NeverDue | Problem::PushLost => "due now",
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",
         Problem::BrokenEvent if fed => "flagged, token dropped: feed the whole calendar",
         Problem::BrokenEvent => "flagged, token dropped: the next sync is full",

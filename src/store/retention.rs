@@ -1,4 +1,4 @@
-//! What is past is not kept for ever: events, tombstones, staged pages, history, the change feed.
+//! What is past is not kept for ever: events, tombstones, staged pages, history, the change feed, channels.
 //!
 //! Only events go that lie wholly before the covered window, so that nothing derived changes with them. What has gone
 //! cannot be covered again before the provider was asked for everything: `complete_from` says from when on the stored
@@ -23,7 +23,8 @@ use crate::settings;
 
 /// How long history is kept.
 const HISTORY: TimeDelta = TimeDelta::days(7);
-/// How long a tombstone is kept that has no master, and a round of which no page comes any more.
+/// How long a tombstone is kept that has no master, a round of which no page comes any more, and a channel that has
+/// ended.
 const WAITING: TimeDelta = TimeDelta::days(1);
 /// How often a calendar is cleaned.
 const INTERVAL: TimeDelta = TimeDelta::days(1);
@@ -38,6 +39,7 @@ pub struct Removed {
     pub staged_rounds: i64,
     pub sync_runs: i64,
     pub changes: i64,
+    pub channels: i64,
 }
 
 impl Removed {
@@ -47,6 +49,7 @@ impl Removed {
         self.staged_rounds += other.staged_rounds;
         self.sync_runs += other.sync_runs;
         self.changes += other.changes;
+        self.channels += other.channels;
     }
 }
 
@@ -206,12 +209,21 @@ pub fn forget_history() -> Result<Removed, Error> {
          SELECT count(*) FROM gone",
         &[until.into(), BATCH.into()],
     )?;
-    Ok(Removed { sync_runs, changes: change::forget(BATCH)?, ..Removed::default() })
+    let channels = count(
+        "WITH gone AS ( \
+             DELETE FROM calsync.channel WHERE channel_id IN ( \
+                 SELECT channel_id FROM calsync.channel \
+                 WHERE state = 'ended' AND ended_at < $1 OR state = 'refused' AND due_at < $1 LIMIT $2 \
+                 FOR UPDATE SKIP LOCKED) RETURNING 1) \
+         SELECT count(*) FROM gone",
+        &[time::timestamp(time::now() - WAITING)?.into(), BATCH.into()],
+    )?;
+    Ok(Removed { sync_runs, changes: change::forget(BATCH)?, channels, ..Removed::default() })
 }
 
 /// Whether [`forget_history`] must be called again.
 pub fn is_whole_batch(removed: Removed) -> bool {
-    removed.sync_runs >= BATCH || removed.changes >= BATCH
+    removed.sync_runs >= BATCH || removed.changes >= BATCH || removed.channels >= BATCH
 }
 
 /// A full sync has just stored everything there is.

@@ -46,6 +46,8 @@ pub struct Progress {
 pub struct NextPoll {
     pub interval: Duration,
     pub at: DateTime<Utc>,
+    /// Put off beyond the interval, because a channel tells of changes.
+    pub pushed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +140,7 @@ pub fn commit(
         let counts = merge::merge(&mut current, &round)?;
         move_token(id, successor, provider_parameters(), progress)?;
         let next = next_poll(counts.changed());
-        set_poll_interval(id, next.interval)?;
+        set_poll_interval(id, next)?;
         finish(id, next.at)?;
         if let Some((owner, name)) = failing {
             credential::accepted(&owner, &name)?;
@@ -173,19 +175,20 @@ pub fn commit_quiet(rounds: &[Quiet]) -> Result<Vec<i64>, Error> {
     let successors: Vec<&str> = rounds.iter().map(|round| round.successor).collect();
     let started = rounds.iter().map(|round| time::timestamp(round.started_at)).collect::<Result<Vec<_>, Error>>()?;
     let next = rounds.iter().map(|round| time::timestamp(round.next.at)).collect::<Result<Vec<_>, Error>>()?;
+    let pushed: Vec<bool> = rounds.iter().map(|round| round.next.pushed).collect();
     let intervals: Vec<f64> = rounds.iter().map(|round| round.next.interval.as_secs_f64()).collect();
     Spi::connect_mut(|client| {
         let table = client.update(
             "WITH quiet AS MATERIALIZED ( \
                  SELECT quiet.* FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], \
-                     $6::timestamptz[], $7::double precision[]) \
-                     AS quiet (subscription_id, lease, expected, successor, started_at, next_sync_at, seconds) \
+                     $6::timestamptz[], $7::double precision[], $8::boolean[]) \
+                     AS quiet (subscription_id, lease, expected, successor, started_at, next_sync_at, seconds, pushed) \
                  JOIN calsync.subscription AS s ON s.subscription_id = quiet.subscription_id \
                      AND s.lease = quiet.lease AND s.sync_token = quiet.expected \
                  FOR UPDATE OF s SKIP LOCKED) \
              UPDATE calsync.subscription AS s SET sync_token = quiet.successor, synced_at = quiet.started_at, \
                  state = 'active', failures = 0, failing_since = NULL, failing_as = NULL, gone_at = NULL, \
-                 last_error = NULL, poll_interval = make_interval(secs => quiet.seconds), \
+                 last_error = NULL, poll_interval = make_interval(secs => quiet.seconds), pushed = quiet.pushed, \
                  leased_until = NULL, leased_by = NULL, leased_at = NULL, \
                  next_sync_at = CASE WHEN s.next_sync_at = s.leased_until THEN quiet.next_sync_at ELSE s.next_sync_at END \
              FROM quiet WHERE s.subscription_id = quiet.subscription_id RETURNING s.subscription_id",
@@ -198,6 +201,7 @@ pub fn commit_quiet(rounds: &[Quiet]) -> Result<Vec<i64>, Error> {
                 started.into(),
                 next.into(),
                 intervals.into(),
+                pushed.into(),
             ],
         )?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
@@ -324,12 +328,13 @@ fn failing_as(kind: FailureKind) -> &'static str {
     }
 }
 
-fn set_poll_interval(id: i64, interval: Duration) -> Result<(), Error> {
+fn set_poll_interval(id: i64, next: NextPoll) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "UPDATE calsync.subscription SET poll_interval = make_interval(secs => $2) WHERE subscription_id = $1",
+            "UPDATE calsync.subscription SET poll_interval = make_interval(secs => $2), pushed = $3 \
+             WHERE subscription_id = $1",
             None,
-            &[id.into(), interval.as_secs_f64().into()],
+            &[id.into(), next.interval.as_secs_f64().into(), next.pushed.into()],
         )?;
         Ok(())
     })

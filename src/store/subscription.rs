@@ -252,10 +252,11 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
 }
 
 /// Every table with rows that belong to a subscription.
-pub const TABLES: [&str; 9] =
-    ["busy", "occurrence", "event", "staged_event", "staged_round", "channel", "sync_run", "change", "share"];
+pub const TABLES: [&str; 8] =
+    ["busy", "occurrence", "event", "staged_event", "staged_round", "sync_run", "change", "share"];
 
-/// Forgets a subscription and every row of it. Its row must be locked.
+/// Forgets a subscription and every row of it. Its row must be locked. A channel belongs to the provider's calendar, and
+/// ends there before it ends here.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         for table in TABLES.into_iter().chain(["subscription"]) {

@@ -11,7 +11,7 @@ use super::board::{self, Report};
 use super::{behave_as_a_backend, latch, reload_if_asked, role};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, Webhook};
 use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
@@ -75,6 +75,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) -> Departure {
         let mut settings = Settings::snapshot();
+        complain_about_webhook(&settings.webhook);
         let mut engine = loop {
             match Engine::new(&settings) {
                 Ok(engine) => break engine,
@@ -88,7 +89,10 @@ impl Worker {
         let mut complained = false;
         loop {
             if reload_if_asked() {
-                settings = Settings::snapshot();
+                let before = std::mem::replace(&mut settings, Settings::snapshot());
+                if settings.webhook != before.webhook {
+                    complain_about_webhook(&settings.webhook);
+                }
                 engine.reconfigure(&settings);
                 // Windows may have to reach further now.
                 self.last_upkeep = None;
@@ -119,7 +123,13 @@ impl Worker {
                 released = self.transactions.run(&mut claims::release_claims_of_the_dead).is_ok();
             }
             engine.handle_answers(&mut self.transactions, &settings);
+            if let Err(failed) = engine.pass_on_news(&mut self.transactions) {
+                pgrx::warning!("pg_calsync: news could not be passed on: {}", failed.reason);
+            }
             let claimed = engine.claim(&mut self.transactions, &settings, usize::MAX);
+            if let Err(failed) = engine.tend_channels(&mut self.transactions, &settings) {
+                pgrx::warning!("pg_calsync: push channels could not be tended: {}", failed.reason);
+            }
             let more_upkeep = self.upkeep();
             let claimed_none = matches!(claimed, Ok(0));
             let sleep = match claimed {
@@ -133,7 +143,8 @@ impl Worker {
             // What is due and yet could not be claimed is locked, or its budget is spent: no reason to spin.
             let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
             self.report(&engine, &settings);
-            let sleep = engine.shortest_wait().map_or(sleep, |wait| wait.min(sleep));
+            let waits = engine.shortest_wait().into_iter().chain(engine.until_tending(&settings));
+            let sleep = waits.chain([sleep]).min().unwrap_or(sleep);
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
     }
@@ -214,6 +225,18 @@ impl Worker {
             Err(_) => PAUSE,
         }
     }
+}
+
+fn complain_about_webhook(webhook: &Webhook) {
+    let Webhook::Unusable(why) = webhook else { return };
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+        format!("pg_calsync: calsync.webhook_url cannot be used: {why}"),
+        "",
+    )
+    .set_detail("No push channel is opened, and none that is open is stopped.")
+    .set_hint("Providers deliver to an https URL with a public host name and a valid certificate; empty: no push.")
+    .report(PgLogLevel::WARNING);
 }
 
 /// Says why nothing is synced.

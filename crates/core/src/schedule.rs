@@ -178,7 +178,7 @@ fn has_lasted(now: DateTime<Utc>, since: Option<DateTime<Utc>>, long: Duration) 
 }
 
 /// ±25 %.
-fn jittered(duration: Duration, random: f64) -> Duration {
+pub(crate) fn jittered(duration: Duration, random: f64) -> Duration {
     stretched(duration, 0.75 + 0.5 * random.clamp(0.0, 1.0))
 }
 
@@ -201,6 +201,6 @@ fn share_of(subscription_id: i64) -> f64 {
 }
 
 /// `then` after `wait`, or the end of time.
-fn later(then: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+pub(crate) fn later(then: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(wait).ok().and_then(|wait| then.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

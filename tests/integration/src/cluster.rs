@@ -202,7 +202,16 @@ pub struct Connector {
 
 impl Connector {
     pub fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
-        connect(&self.socket, "postgres", database)
+        self.connect_as("postgres", database)
+    }
+
+    pub fn connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
+        connect(&self.socket, role, database)
+    }
+
+    /// The directory of the server's socket, for programs in other languages.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 }
 

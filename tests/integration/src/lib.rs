@@ -7,6 +7,8 @@ mod fed;
 pub mod items;
 mod keys;
 pub mod model;
+mod pushed;
+mod receiver;
 mod stranger;
 mod world;
 
@@ -14,5 +16,7 @@ pub use cluster::{Cluster, Connector, eventually};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
 pub use keys::ServiceAccountKey;
+pub use pushed::{Pushed, webhook};
+pub use receiver::{RECEIVER, Received, Receiver};
 pub use stranger::Stranger;
 pub use world::{ALICE, World, authority, sqlstate};

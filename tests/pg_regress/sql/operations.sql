@@ -19,7 +19,7 @@ SELECT * FROM calsync_check();
 DELETE FROM calsync.busy;
 SELECT calendar, problem, event_id, regexp_replace(detail, 'at .*', 'at <time>') AS detail FROM calsync_check('{room}');
 SELECT * FROM calsync_repair('{room}');
-INSERT INTO calsync.channel (subscription_id, channel_id) VALUES (0, 'c');
+INSERT INTO calsync.event (subscription_id, event_id, kind, busy_status) VALUES (0, 'c', 'unreadable', 'busy');
 SELECT * FROM calsync_check();
 SELECT * FROM calsync_check('{room}');
 SELECT * FROM calsync_repair();
@@ -67,7 +67,7 @@ SELECT complete FROM calsync_apply_delta(pg_temp.list('mine', 'one', pg_temp.eve
 SELECT calendar, event_id, what FROM calsync_changes();
 RESET ROLE;
 DELETE FROM calsync.busy;
-INSERT INTO calsync.channel (subscription_id, channel_id) VALUES (0, 'c');
+INSERT INTO calsync.event (subscription_id, event_id, kind, busy_status) VALUES (0, 'c', 'unreadable', 'busy');
 SET ROLE regress_calsync_operator;
 SELECT calendar, problem FROM calsync_check();
 SET ROLE regress_calsync_other;

@@ -29,7 +29,7 @@ impl fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// Of what is secret in this request: its authorization, and the secret fields of a form.
+    /// Of what is secret in this request: its authorization, the secret fields of a form, a channel's token.
     pub fn of(request: &Request) -> Self {
         let mut secrets = Vec::new();
         for (_, value) in request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
@@ -41,6 +41,9 @@ impl Mask {
                 .extend(pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password.to_owned()));
         }
         if let Method::Post(body) = &request.method {
+            // Of a watch request: what its notifications will repeat.
+            let json: Option<Value> = serde_json::from_str(body).ok();
+            secrets.extend(json.and_then(|body| body["token"].as_str().map(str::to_owned)));
             for (name, value) in form_urlencoded::parse(body.as_bytes()) {
                 if SECRET_FIELDS.contains(&name.as_ref()) {
                     // Of a signed assertion the signature is what others could not make.

@@ -214,15 +214,19 @@ fn a_calendar_with_a_live_channel_is_polled_at_push_poll_interval() {
     let mut world = World::synced();
     let due = "SELECT (extract(epoch FROM next_sync_at - now()) / 3600)::bigint FROM calsync.subscription";
     for (channel, hours) in [
-        ("expires_at = now() + interval '5 days', stopped_at = NULL", 4..=8),
-        ("expires_at = now() - interval '1 second', stopped_at = NULL", 0..=0),
-        ("expires_at = now() + interval '5 days', stopped_at = now()", 0..=0),
+        ("state = 'open'", 4..=8),
+        ("expires_at = now() - interval '1 second'", 0..=0),
+        ("expires_at = now() + interval '5 days', confirmed_at = NULL", 0..=0),
+        ("confirmed_at = now(), state = 'stopping'", 0..=0),
     ] {
         world
             .sql
             .batch_execute(&format!(
-                "INSERT INTO calsync.channel (subscription_id, channel_id) \
-                 SELECT subscription_id, 'a channel' FROM calsync.subscription ON CONFLICT DO NOTHING; \
+                "INSERT INTO calsync.channel (channel_id, provider, owner, remote_id, state, address, token_hash, \
+                     confirmed_at, expires_at) \
+                 SELECT 'a channel', 'google', owner, remote_id, 'open', 'https://a.example/', sha256('a'), now(), \
+                     now() + interval '5 days' \
+                 FROM calsync.subscription ON CONFLICT DO NOTHING; \
                  UPDATE calsync.channel SET {channel}"
             ))
             .expect("a channel");

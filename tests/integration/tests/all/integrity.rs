@@ -115,17 +115,27 @@ fn busy_time_that_differs_from_the_occurrences() {
 }
 
 #[test]
+fn a_calendar_left_to_a_channel_that_is_not_there() {
+    story(
+        "UPDATE calsync.subscription SET pushed = true WHERE subscription_id = {room}",
+        &["room push_lost"],
+        &["room: push_lost: due now"],
+    );
+}
+
+#[test]
 fn rows_that_belong_to_nothing() {
     story(
         "INSERT INTO calsync.event (subscription_id, event_id, kind, busy_status) VALUES (99, 'x', 'unreadable', 'busy'); \
-         INSERT INTO calsync.channel (subscription_id, channel_id) VALUES (98, 'c'), (99, 'c'), (99, 'd'); \
+         INSERT INTO calsync.staged_event (subscription_id, round, event_id, deleted) \
+             VALUES (98, 0, 'c', true), (99, 0, 'c', true), (99, 0, 'd', true); \
          INSERT INTO calsync.busy SELECT 99, now(), now() + interval '1 day', 4",
         &["nobody's orphan_rows", "nobody's orphan_rows", "nobody's orphan_rows", "nobody's orphan_rows"],
         &[
             "nobody's: orphan_rows: removed 1 in calsync.busy of subscription 99, which is not there",
-            "nobody's: orphan_rows: removed 1 in calsync.channel of subscription 98, which is not there",
             "nobody's: orphan_rows: removed 1 in calsync.event of subscription 99, which is not there",
-            "nobody's: orphan_rows: removed 2 in calsync.channel of subscription 99, which is not there",
+            "nobody's: orphan_rows: removed 1 in calsync.staged_event of subscription 98, which is not there",
+            "nobody's: orphan_rows: removed 2 in calsync.staged_event of subscription 99, which is not there",
         ],
     );
     let removed = ["room: orphan_rows: removed"];
@@ -149,7 +159,10 @@ fn rows_that_belong_to_nothing() {
 #[test]
 fn leases_that_never_end() {
     let mut world = World::synced();
-    world.cluster.reconfigure("calsync.enabled = off");
+    // A worker would give back the claims of the dead as soon as it has read this.
+    world.cluster.reconfigure("calsync.databases = 'none'");
+    let workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker'";
+    calsync_integration::eventually("nobody works here", || world.count(workers) == 0);
     world
         .sql
         .batch_execute(
@@ -162,7 +175,8 @@ fn leases_that_never_end() {
 
     assert_eq!(problems(&mut world.sql), Vec::<String>::new());
     world.google.clear_log();
-    world.cluster.reconfigure("calsync.enabled = on");
+    world.cluster.reconfigure("calsync.databases = '*'");
+    calsync_integration::eventually("it is asked for", || world.deltas() > 0);
     world.wait_until_idle();
     assert_eq!(world.deltas(), 1, "and it is synced again");
 }

@@ -23,7 +23,8 @@ use crate::zone;
 const LONGEST_MESSAGE: usize = 300;
 
 /// Reasons of a 403 that time heals. All others wait for a person.
-const RATE_LIMITS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
+pub(super) const RATE_LIMITS: [&str; 4] =
+    ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
 
 /// Reasons of a 400 that say our own request is at fault: tried once more without the token, then shown.
 const REFUSED_PARAMETERS: [&str; 3] =
@@ -129,9 +130,9 @@ fn read_error(status: u16, retry_after: Option<Duration>, body: &[u8], had_token
 
 /// What the body of an error tells: `{"error": {"errors": [{domain, reason, message, location}], code, message}}`.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     /// There is a body, and it is not JSON: a proxy's page, say.
-    by_somebody_else: bool,
+    pub(super) by_somebody_else: bool,
     message: Option<String>,
     reasons: Vec<String>,
     /// The parameter or header at fault.
@@ -141,7 +142,7 @@ struct Told {
 }
 
 impl Told {
-    fn read(body: &[u8]) -> Self {
+    pub(super) fn read(body: &[u8]) -> Self {
         let Ok(json) = serde_json::from_slice::<Value>(body) else {
             return Self { by_somebody_else: !body.trim_ascii().is_empty(), ..Self::default() };
         };
@@ -157,11 +158,11 @@ impl Told {
         }
     }
 
-    fn gives_one_of(&self, reasons: &[&str]) -> bool {
+    pub(super) fn gives_one_of(&self, reasons: &[&str]) -> bool {
         self.reasons.iter().any(|given| reasons.contains(&given.as_str()))
     }
 
-    fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.status.as_deref() == Some("RESOURCE_EXHAUSTED")
     }
 
@@ -172,7 +173,7 @@ impl Told {
     }
 
     /// For `last_error`: the code, the reason, and the provider's own message; nothing else of the body.
-    fn explain(&self, status: u16) -> String {
+    pub(super) fn explain(&self, status: u16) -> String {
         let mut text = format!("the provider answered {status}");
         if let Some(reason) = self.reasons.first() {
             text.push_str(&format!(" ({})", one_line(reason, 64)));

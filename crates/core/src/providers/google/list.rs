@@ -51,7 +51,7 @@ impl ListRequest<'_> {
 }
 
 /// Everything but the unreserved characters of RFC 3986 §2.3 as %XX of its UTF-8 bytes.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -1,0 +1,448 @@
+//! Channels: which are to be opened or stopped, what became of them, and who is polled again because one was lost.
+//!
+//! A channel belongs to a provider's calendar watched with a credential, not to a subscription: all subscriptions of the
+//! same share it, and it is there until it was stopped or has expired. Its row is committed before the provider is asked
+//! for it: its first message can come before the answer, and a process that dies in between must not forget it.
+//!
+//! A new channel is asked for where no other of the calendar is open and young; so a renewal is nothing but an opening,
+//! and two channels overlap until the new one has shown that it works.
+//!
+//! Rows of channels are never waited for, and nobody who changes a subscription locks one.
+
+use std::fmt::Write as _;
+
+use calsync_core::providers::google::channel::{self, RefusedFor};
+use calsync_core::schedule;
+use calsync_core::sync::{Failure, FailureKind};
+use chrono::{DateTime, Utc};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+use sha2::{Digest, Sha256};
+
+use super::claims::Permit;
+use super::credential;
+use super::rounds::Outcome;
+use super::time;
+use crate::error::Error;
+
+/// Channel `ch` is one of the calendar of subscription `s`.
+pub const WATCHES: &str = "ch.remote_id = s.remote_id AND ch.owner = s.owner AND ch.provider = s.provider \
+     AND ch.credential IS NOT DISTINCT FROM s.credential";
+
+/// Notifications of channel `ch` have arrived, and it has not ended.
+pub const LIVE: &str = "ch.state = 'open' AND ch.confirmed_at IS NOT NULL AND ch.expires_at > now()";
+
+/// Subscription `s` wants its calendar to be watched.
+const WANTS: &str = "s.provider = 'google' AND s.state NOT IN ('paused', 'gone')";
+
+/// Nothing keeps the credential `c` of whatever asks from being used.
+const MAY_ASK: &str = "(c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) AND c.refused_at IS NULL";
+
+/// What a channel is for, as whoever asks for it needs it.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    pub id: String,
+    pub owner: String,
+    pub credential: Option<String>,
+    pub remote_id: String,
+    /// Of its credential, now.
+    pub generation: i64,
+    pub address: String,
+    /// How often in a row it could not be opened, or stopped.
+    pub failures: u32,
+}
+
+impl Channel {
+    /// Owner and name of the credential; None: asked for as nobody.
+    pub fn credential(&self) -> Option<(String, String)> {
+        self.credential.clone().map(|name| (self.owner.clone(), name))
+    }
+}
+
+/// What every notification of a channel repeats: 256 random bits. Only its hash is stored.
+pub struct Token(String);
+
+impl Token {
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256 of a channel's token.
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// So many random bytes in hexadecimal.
+fn random_hex(bytes: usize) -> Result<String, Error> {
+    let mut random = vec![0u8; bytes];
+    // SAFETY: fills a buffer of the size it is told.
+    if !unsafe { pgrx::pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
+        return Err(Error::Internal("the system gives no random bytes".to_owned()));
+    }
+    Ok(random.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// Channels to be asked for, whose rows are there.
+pub struct Openings {
+    pub claims: Vec<(Channel, Token)>,
+    /// The last subscription looked at, after which the next look goes on; None: there is no further one.
+    pub cursor: Option<i64>,
+}
+
+/// Makes rows for up to `limit` channels that are to be opened to `address`, among the subscriptions after `cursor`: of
+/// calendars that were synced and have no channel that is young, awaited, or refused not long ago. The answer is awaited
+/// for the length of `lease`. To be committed, and on disk, before the provider is asked.
+pub fn claim_openings(
+    address: &str,
+    cursor: i64,
+    limit: usize,
+    lease: std::time::Duration,
+    mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
+) -> Result<Openings, Error> {
+    let candidates = to_open(address, cursor, limit)?;
+    let mut next = (candidates.len() == limit).then(|| candidates.last().map_or(cursor, |(id, _)| *id));
+    let mut claims = Vec::new();
+    let mut before = cursor;
+    for (subscription, mut channel) in candidates {
+        match permit(&channel.credential()) {
+            Permit::Go => {
+                let token = Token(random_hex(32)?);
+                channel.id = random_hex(16)?;
+                if insert(&channel, &token, lease)? {
+                    claims.push((channel, token));
+                }
+            }
+            Permit::NotThisCredential => {}
+            Permit::Nobody => {
+                next = Some(before);
+                break;
+            }
+        }
+        before = subscription;
+    }
+    Ok(Openings { claims, cursor: next })
+}
+
+/// With the subscriptions that ask for them; ids are not drawn yet.
+fn to_open(address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel)>, Error> {
+    let sql = format!(
+        "SELECT s.subscription_id, '' AS channel_id, s.owner::text AS owner, s.credential, s.remote_id, \
+             coalesce(c.generation, 0) AS generation, $1 AS address, \
+             coalesce((SELECT max(ch.failures) FROM calsync.channel AS ch \
+                       WHERE {WATCHES} AND ch.state IN ('lost', 'refused')), 0) AS failures \
+         FROM calsync.subscription AS s \
+         LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
+         WHERE s.subscription_id > $2 AND {WANTS} AND s.state = 'active' AND s.full_synced_at IS NOT NULL AND {MAY_ASK} \
+             AND NOT EXISTS ( \
+                 SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND CASE ch.state \
+                     WHEN 'opening' THEN true \
+                     WHEN 'lost' THEN ch.due_at > now() \
+                     WHEN 'open' THEN ch.due_at > now() AND ch.expires_at > now() AND ch.address = $1 \
+                     WHEN 'refused' THEN ch.due_at > now() AND CASE ch.refused_for \
+                         WHEN 'address' THEN ch.address = $1 \
+                         WHEN 'request' THEN ch.generation = coalesce(c.generation, 0) \
+                         ELSE true END \
+                     ELSE false END) \
+             AND NOT EXISTS ( \
+                 SELECT FROM calsync.channel AS r WHERE r.refused_for = 'address' AND r.owner = s.owner \
+                     AND r.credential IS NOT DISTINCT FROM s.credential AND r.address = $1 AND r.due_at > now()) \
+         ORDER BY s.subscription_id LIMIT $3"
+    );
+    Spi::connect(|client| {
+        let table = client.select(&sql, None, &[address.into(), cursor.into(), (limit as i64).into()])?;
+        table.map(|row| Ok((row.get_by_name("subscription_id")?.unwrap_or_default(), read(&row)?))).collect()
+    })
+}
+
+fn read(row: &SpiHeapTupleData) -> Result<Channel, Error> {
+    let text = |column: &str| -> Result<String, Error> { Ok(row.get_by_name(column)?.unwrap_or_default()) };
+    Ok(Channel {
+        id: text("channel_id")?,
+        owner: text("owner")?,
+        credential: row.get_by_name("credential")?,
+        remote_id: text("remote_id")?,
+        generation: row.get_by_name("generation")?.unwrap_or_default(),
+        address: text("address")?,
+        failures: row.get_by_name::<i32, _>("failures")?.unwrap_or_default().max(0) as u32,
+    })
+}
+
+/// False where somebody else is just opening one for the same calendar.
+fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Result<bool, Error> {
+    let target: [DatumWithOid; 3] =
+        [channel.remote_id.as_str().into(), channel.owner.as_str().into(), channel.credential.as_deref().into()];
+    let inserted = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let arguments = [
+            channel.id.as_str().into(),
+            channel.owner.as_str().into(),
+            channel.credential.as_deref().into(),
+            channel.remote_id.as_str().into(),
+            channel.generation.into(),
+            channel.address.as_str().into(),
+            token_hash(token.text()).to_vec().into(),
+            channel::LIFETIME.as_secs_f64().into(),
+            lease.as_secs_f64().into(),
+            i32::try_from(channel.failures).unwrap_or(i32::MAX).into(),
+        ];
+        // Should the answer not come: it lives at most as long as was asked for, from when it was asked for.
+        let table = client.update(
+            "INSERT INTO calsync.channel (channel_id, provider, owner, credential, remote_id, generation, state, address, \
+                 token_hash, expires_at, due_at, failures) \
+             VALUES ($1, 'google', $2::name, $3, $4, $5, 'opening', $6, $7, \
+                 now() + make_interval(secs => $8 + $9), now() + make_interval(secs => $9), $10) \
+             ON CONFLICT (remote_id, owner, provider, (coalesce(credential, ''))) WHERE state = 'opening' DO NOTHING \
+             RETURNING channel_id",
+            None,
+            &arguments,
+        )?;
+        Ok(!table.is_empty())
+    })?;
+    if inserted {
+        // What was refused never existed; its failures live on in the new row.
+        Spi::connect_mut(|client| {
+            client
+                .update(
+                    "DELETE FROM calsync.channel WHERE channel_id IN ( \
+                         SELECT channel_id FROM calsync.channel WHERE remote_id = $1 AND owner = $2::name \
+                             AND credential IS NOT DISTINCT FROM $3 AND state = 'refused' FOR UPDATE SKIP LOCKED)",
+                    None,
+                    &target,
+                )
+                .map(drop)
+        })?;
+    }
+    Ok(inserted)
+}
+
+/// Claims up to `limit` channels that are to be stopped, for the length of `lease`, with their resource ids.
+pub fn claim_stops(
+    limit: usize,
+    lease: std::time::Duration,
+    mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
+) -> Result<Vec<(Channel, String)>, Error> {
+    // A credential that was dropped cannot stop its channels any more: they end by themselves.
+    let sql = format!(
+        "SELECT ch.channel_id, ch.owner::text AS owner, ch.credential, ch.remote_id, \
+             coalesce(c.generation, 0) AS generation, ch.address, ch.failures, ch.resource_id \
+         FROM calsync.channel AS ch \
+         LEFT JOIN calsync.credential AS c ON c.owner = ch.owner AND c.name = ch.credential \
+         WHERE ch.state = 'stopping' AND ch.due_at <= clock_timestamp() AND ch.expires_at > now() \
+             AND ch.resource_id IS NOT NULL AND (ch.credential IS NULL OR c.name IS NOT NULL) AND {MAY_ASK} \
+         ORDER BY ch.due_at LIMIT $1 FOR UPDATE OF ch SKIP LOCKED"
+    );
+    let due = Spi::connect_mut(|client| -> Result<Vec<(Channel, String)>, Error> {
+        let table = client.update(&sql, None, &[(limit as i64).into()])?;
+        table.map(|row| Ok((read(&row)?, row.get_by_name("resource_id")?.unwrap_or_default()))).collect()
+    })?;
+    let mut claims = Vec::new();
+    for (channel, resource_id) in due {
+        match permit(&channel.credential()) {
+            Permit::Go => claims.push((channel, resource_id)),
+            Permit::NotThisCredential => {}
+            Permit::Nobody => break,
+        }
+    }
+    let ids: Vec<String> = claims.iter().map(|(channel, _)| channel.id.clone()).collect();
+    if !ids.is_empty() {
+        update(
+            "UPDATE calsync.channel SET due_at = now() + make_interval(secs => $2) WHERE channel_id = ANY ($1)",
+            &[ids.into(), lease.as_secs_f64().into()],
+        )?;
+    }
+    Ok(claims)
+}
+
+/// It is open, as the provider says.
+pub fn opened(
+    channel: &Channel,
+    resource_id: &str,
+    expires_at: DateTime<Utc>,
+    renewal: DateTime<Utc>,
+) -> Result<Outcome<()>, Error> {
+    while_there(&channel.id, || {
+        update(
+            "UPDATE calsync.channel SET resource_id = $2, opened_at = coalesce(opened_at, now()), failures = 0, \
+                 expires_at = least($3, requested_at + interval '366 days'), last_error = NULL, \
+                 state = CASE WHEN state IN ('opening', 'lost') THEN 'open' ELSE state END, \
+                 due_at = CASE WHEN state = 'stopping' THEN due_at ELSE $4 END \
+             WHERE channel_id = $1 AND state <> 'ended'",
+            &[
+                channel.id.as_str().into(),
+                resource_id.into(),
+                time::timestamp(expires_at)?.into(),
+                time::timestamp(renewal)?.into(),
+            ],
+        )
+    })
+}
+
+/// It was not opened, or nobody knows; asked for again at `retry_at`. A message that came meanwhile knows better.
+pub fn not_opened(
+    channel: &Channel,
+    refused: Option<RefusedFor>,
+    failure: &Failure,
+    retry_at: DateTime<Utc>,
+    random: f64,
+) -> Result<Outcome<()>, Error> {
+    if !tell_credential(channel, failure, random)? {
+        return Ok(Outcome::Locked);
+    }
+    while_there(&channel.id, || {
+        update(
+            "UPDATE calsync.channel SET state = CASE WHEN $2::text IS NULL THEN 'lost' ELSE 'refused' END, \
+                 refused_for = $2, failures = failures + 1, last_error = $3, due_at = $4 \
+             WHERE channel_id = $1 AND state = 'opening'",
+            &[
+                channel.id.as_str().into(),
+                refused.map(label).into(),
+                failure.reason.as_str().into(),
+                time::timestamp(retry_at)?.into(),
+            ],
+        )
+    })
+}
+
+/// The words of `calsync.channel.refused_for`.
+fn label(refused: RefusedFor) -> &'static str {
+    match refused {
+        RefusedFor::Calendar => "calendar",
+        RefusedFor::Address => "address",
+        RefusedFor::Request => "request",
+    }
+}
+
+/// It has ended at the provider.
+pub fn stopped(channel: &Channel) -> Result<Outcome<()>, Error> {
+    while_there(&channel.id, || {
+        update(
+            "UPDATE calsync.channel SET state = 'ended', ended_at = now(), due_at = NULL, last_error = NULL \
+             WHERE channel_id = $1 AND state <> 'ended'",
+            &[channel.id.as_str().into()],
+        )
+    })
+}
+
+/// It could not be stopped; tried again at `retry_at`, while it lives.
+pub fn not_stopped(
+    channel: &Channel,
+    failure: &Failure,
+    retry_at: DateTime<Utc>,
+    random: f64,
+) -> Result<Outcome<()>, Error> {
+    if !tell_credential(channel, failure, random)? {
+        return Ok(Outcome::Locked);
+    }
+    while_there(&channel.id, || {
+        update(
+            "UPDATE calsync.channel SET failures = failures + 1, last_error = $2, due_at = $3 \
+             WHERE channel_id = $1 AND state = 'stopping'",
+            &[channel.id.as_str().into(), failure.reason.as_str().into(), time::timestamp(retry_at)?.into()],
+        )
+    })
+}
+
+/// A rate limit, or a credential that is not accepted, concerns all its calendars, whatever was asked. False where
+/// somebody else has the credential's row locked.
+fn tell_credential(channel: &Channel, failure: &Failure, random: f64) -> Result<bool, Error> {
+    let concerns = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential);
+    let Some(name) = channel.credential.as_deref().filter(|_| concerns) else { return Ok(true) };
+    let Some(slowed) = credential::try_lock(&channel.owner, name)? else { return Ok(false) };
+    let held = (channel.owner.as_str(), name, channel.generation);
+    let retry = schedule::after_failure(Utc::now(), slowed, None, failure, random);
+    match retry.slows {
+        schedule::Slows::Calendar => {}
+        schedule::Slows::Credential => credential::slowed(held, retry.at, &failure.reason)?,
+        schedule::Slows::CredentialRefused => credential::refused(held, retry.at, &failure.reason)?,
+    }
+    Ok(true)
+}
+
+/// Does `work` with the channel's row locked, unless somebody else has it.
+fn while_there(id: &str, work: impl FnOnce() -> Result<(), Error>) -> Result<Outcome<()>, Error> {
+    let select = "SELECT FROM calsync.channel WHERE channel_id = $1";
+    let found = |sql: &str| -> Result<bool, Error> {
+        Spi::connect_mut(|client| Ok(!client.update(sql, None, &[id.into()])?.is_empty()))
+    };
+    if found(&format!("{select} FOR UPDATE SKIP LOCKED"))? {
+        work()?;
+        return Ok(Outcome::Done(()));
+    }
+    Ok(if found(select)? { Outcome::Locked } else { Outcome::Superseded })
+}
+
+fn update(sql: &str, arguments: &[DatumWithOid]) -> Result<(), Error> {
+    Spi::connect_mut(|client| client.update(sql, None, arguments).map(drop))?;
+    Ok(())
+}
+
+/// What is wanted of channels now.
+#[derive(Debug, Clone, Copy)]
+pub enum Wish<'a> {
+    /// Those to this address.
+    To(&'a str),
+    /// None: all are to be stopped.
+    NoPush,
+    /// The address cannot be used. What is open stays as it is, lest a slip of the pen ends everything.
+    Keep,
+}
+
+/// What follows from time and settings: channels end, answers are given up, what nobody needs is to be stopped, and
+/// calendars whose channel was lost are polled as all others.
+pub fn settle(wish: Wish) -> Result<(), Error> {
+    mark("ch.state NOT IN ('refused', 'ended') AND ch.expires_at <= clock_timestamp()", &[], ENDED)?;
+    mark(
+        "ch.state = 'opening' AND ch.due_at <= clock_timestamp()",
+        &[],
+        "state = 'lost', failures = failures + 1, due_at = now(), last_error = 'no answer came'",
+    )?;
+    let (stays, address) = match wish {
+        Wish::To(address) => ("ch.address = $1", address),
+        Wish::NoPush => ("$1 <> ''", ""),
+        Wish::Keep => ("$1 = ''", ""),
+    };
+    mark(
+        &format!(
+            "ch.state = 'open' AND ch.resource_id IS NOT NULL AND NOT ({stays} \
+                 AND EXISTS (SELECT FROM calsync.subscription AS s WHERE {WATCHES} AND {WANTS}) \
+                 AND NOT EXISTS (SELECT FROM calsync.channel AS newer WHERE newer.remote_id = ch.remote_id \
+                     AND newer.owner = ch.owner AND newer.provider = ch.provider \
+                     AND newer.credential IS NOT DISTINCT FROM ch.credential AND newer.state = 'open' \
+                     AND newer.address = ch.address AND newer.confirmed_at IS NOT NULL AND newer.expires_at > now() \
+                     AND (newer.requested_at, newer.channel_id) > (ch.requested_at, ch.channel_id)))"
+        ),
+        &[address.into()],
+        "state = 'stopping', due_at = now(), failures = 0",
+    )?;
+    poll_the_unwatched()
+}
+
+const ENDED: &str = "state = 'ended', ended_at = now(), due_at = NULL";
+
+/// Changes channels of which `condition` holds; those that somebody has locked wait for the next time.
+fn mark(condition: &str, arguments: &[DatumWithOid], assignments: &str) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE calsync.channel SET {assignments} WHERE channel_id IN ( \
+             SELECT ch.channel_id FROM calsync.channel AS ch WHERE {condition} FOR UPDATE OF ch SKIP LOCKED)"
+    );
+    update(&sql, arguments)
+}
+
+/// Calendars that were left to a channel that lives no more are due when they would have been without it.
+fn poll_the_unwatched() -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE calsync.subscription SET pushed = false, \
+             next_sync_at = CASE WHEN state = 'active' AND next_sync_at IS NOT NULL \
+                 THEN least(next_sync_at, greatest(now(), synced_at + poll_interval)) ELSE next_sync_at END \
+         WHERE subscription_id IN ( \
+             SELECT s.subscription_id FROM calsync.subscription AS s \
+             WHERE s.pushed AND s.leased_until IS NULL \
+                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE}) \
+             FOR UPDATE OF s SKIP LOCKED)"
+    );
+    update(&sql, &[])
+}

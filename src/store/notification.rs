@@ -1,0 +1,167 @@
+//! Notifications: taken by whoever received them, passed on to the calendars they concern.
+//!
+//! Who receives a notification only writes it down on the channel's row and wakes the worker; that makes the calendars
+//! due. So no receiver waits for a transaction that has a calendar locked, and no wish is lost with one:
+//!
+//! - the calendar is locked by a long transaction: `has_news` stays, and is looked at again until all have been told
+//! - the worker is not there, or is being started: it looks at `has_news` when it is
+//! - a message comes while earlier news is passed on: it waits for that short transaction, and sets `has_news` anew
+//! - a message comes while a round is under way, which may have listed the calendar before: making it due moves
+//!   `next_sync_at` away from the end of the lease, and the end of the round leaves that alone
+//! - the calendar is failing: its next try asks for everything since the last success, so it keeps its own time; but a
+//!   round under way may have asked before the news, and is followed by another
+//! - several calendars share the channel and one is locked: those that were told (`told`) are not told again meanwhile
+//! - a message comes twice, or late: numbers grow, so what is not greater than the latest has been told already
+
+use std::collections::HashSet;
+
+use calsync_core::providers::google::notification::{Notification, ResourceState};
+use chrono::{DateTime, Utc};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+
+use super::channel::WATCHES;
+use super::time;
+use crate::error::Error;
+
+/// What a notification must match, of a channel that has not ended.
+pub struct Known {
+    pub token_hash: Vec<u8>,
+    pub resource_id: Option<String>,
+    /// When it was asked for.
+    pub requested_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    /// The provider's answer has come.
+    pub is_answered: bool,
+}
+
+/// The channel of this id, if notifications of it may come.
+pub fn find(channel_id: &str) -> Result<Option<Known>, Error> {
+    Spi::connect(|client| {
+        let mut table = client.select(
+            "SELECT token_hash, resource_id, requested_at, expires_at, opened_at IS NOT NULL FROM calsync.channel \
+             WHERE channel_id = $1 AND state IN ('opening', 'lost', 'open', 'stopping')",
+            None,
+            &[channel_id.into()],
+        )?;
+        let Some(row) = table.next() else { return Ok(None) };
+        let instant = |column| -> Result<DateTime<Utc>, Error> {
+            Ok(row.get::<TimestampWithTimeZone>(column)?.and_then(time::instant).unwrap_or(DateTime::UNIX_EPOCH))
+        };
+        Ok(Some(Known {
+            token_hash: row.get(1)?.unwrap_or_default(),
+            resource_id: row.get(2)?,
+            requested_at: instant(3)?,
+            expires_at: instant(4)?,
+            is_answered: row.get(5)?.unwrap_or_default(),
+        }))
+    })
+}
+
+/// Writes down a genuine notification, unless it came before. Returns whether there is something to pass on. Where the
+/// answer to the request has not come, this is the answer: the channel is open until `expires_at`.
+pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime<Utc>) -> Result<bool, Error> {
+    let is_news = message.state == ResourceState::News;
+    let taken = Spi::connect_mut(|client| {
+        let table = client.update(
+            "UPDATE calsync.channel SET message_number = $2, notified_at = clock_timestamp(), \
+                 confirmed_at = coalesce(confirmed_at, now()), resource_id = coalesce(resource_id, $3), \
+                 has_news = has_news OR $4, told = CASE WHEN $4 THEN '{}' ELSE told END, \
+                 expires_at = least($5, requested_at + interval '366 days'), \
+                 due_at = CASE WHEN state IN ('opening', 'lost') THEN $6 ELSE due_at END, \
+                 failures = CASE WHEN state IN ('opening', 'lost') THEN 0 ELSE failures END, \
+                 last_error = CASE WHEN state IN ('opening', 'lost') THEN NULL ELSE last_error END, \
+                 state = CASE WHEN state IN ('opening', 'lost') THEN 'open' ELSE state END \
+             WHERE channel_id = $1 AND message_number < $2 AND state IN ('opening', 'lost', 'open', 'stopping') \
+             RETURNING channel_id",
+            None,
+            &[
+                message.channel_id.as_str().into(),
+                message.message_number.into(),
+                message.resource_id.as_deref().into(),
+                is_news.into(),
+                time::timestamp(expires_at)?.into(),
+                time::timestamp(renewal)?.into(),
+            ],
+        )?;
+        Ok::<bool, Error>(!table.is_empty())
+    })?;
+    Ok(taken && is_news)
+}
+
+/// Subscription `s` is to be told: it is asked for by its own time, or a round of it is under way.
+const CONCERNED: &str = "s.provider <> 'none' AND s.state <> 'paused' \
+     AND (s.state IN ('active', 'pending') OR s.leased_until IS NOT NULL)";
+
+/// A channel with news: when the last came, and its id. In this order they are passed on.
+pub type Place = (DateTime<Utc>, String);
+
+/// What came of passing on.
+pub struct Passed {
+    /// Some calendars could not be told, because somebody has them locked.
+    pub some_wait: bool,
+    /// Where to go on; None: that was all.
+    pub next: Option<Place>,
+}
+
+/// Makes the calendars due of which up to `limit` channels told news, those after `place`.
+pub fn pass_on(place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
+    let news = with_news(place, limit)?;
+    if news.is_empty() {
+        return Ok(Passed { some_wait: false, next: None });
+    }
+    let channels: Vec<String> = news.iter().map(|(_, channel)| channel.clone()).collect();
+    let untold = format!(
+        "SELECT ch.channel_id, s.subscription_id FROM calsync.channel AS ch JOIN calsync.subscription AS s ON {WATCHES} \
+         WHERE ch.channel_id = ANY ($1) AND {CONCERNED} AND s.subscription_id <> ALL (ch.told)"
+    );
+    let pairs = |sql: &str| -> Result<Vec<(String, i64)>, Error> {
+        Spi::connect_mut(|client| {
+            let table = client.update(sql, None, &[channels.clone().into()])?;
+            table.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default()))).collect()
+        })
+    };
+    let all = pairs(&untold)?;
+    let locked: HashSet<(String, i64)> = pairs(&format!("{untold} FOR UPDATE OF s SKIP LOCKED"))?.into_iter().collect();
+    let told: Vec<i64> = locked.iter().map(|(_, subscription)| *subscription).collect();
+    let sql = "UPDATE calsync.subscription SET next_sync_at = now(), expedited = true WHERE subscription_id = ANY ($1)";
+    Spi::connect_mut(|client| client.update(sql, None, &[told.into()]).map(drop))?;
+    let waiting: HashSet<&String> = all.iter().filter(|pair| !locked.contains(*pair)).map(|pair| &pair.0).collect();
+    forget_news(channels.iter().filter(|channel| !waiting.contains(channel)).cloned().collect())?;
+    for channel in &waiting {
+        let told = locked.iter().filter(|(of, _)| of == *channel).map(|(_, subscription)| *subscription).collect();
+        remember_told(channel, told)?;
+    }
+    let next = (news.len() == limit).then(|| news.last().cloned()).flatten();
+    Ok(Passed { some_wait: !waiting.is_empty(), next })
+}
+
+/// Channels that told news, their rows locked; those that somebody else has locked are being told more just now.
+fn with_news(place: Option<&Place>, limit: usize) -> Result<Vec<Place>, Error> {
+    let (at, id) = place.map_or((DateTime::UNIX_EPOCH, ""), |(at, id)| (*at, id.as_str()));
+    Spi::connect_mut(|client| {
+        let table = client.update(
+            "SELECT notified_at, channel_id FROM calsync.channel \
+             WHERE has_news AND (notified_at, channel_id) > ($1, $2) \
+             ORDER BY notified_at, channel_id LIMIT $3 FOR UPDATE SKIP LOCKED",
+            None,
+            &[time::timestamp(at)?.into(), id.into(), (limit as i64).into()],
+        )?;
+        table
+            .map(|row| {
+                let at = row.get::<TimestampWithTimeZone>(1)?.and_then(time::instant).unwrap_or(DateTime::UNIX_EPOCH);
+                Ok((at, row.get(2)?.unwrap_or_default()))
+            })
+            .collect()
+    })
+}
+
+fn forget_news(channels: Vec<String>) -> Result<(), Error> {
+    let sql = "UPDATE calsync.channel SET has_news = false, told = '{}' WHERE channel_id = ANY ($1)";
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[channels.into()]).map(drop))?)
+}
+
+fn remember_told(channel: &str, subscriptions: Vec<i64>) -> Result<(), Error> {
+    let sql = "UPDATE calsync.channel SET told = told || $2 WHERE channel_id = $1";
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[channel.into(), subscriptions.into()]).map(drop))?)
+}
