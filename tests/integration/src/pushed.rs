@@ -84,8 +84,8 @@ impl Pushed {
     }
 
     pub fn genuine_of(&self, calendar: &str, number: u64) -> Value {
-        let channels = self.world.google.channels().into_iter();
-        let channel = channels.filter(|channel| channel.calendar == calendar).next_back().expect("a channel");
+        let mut channels = self.world.google.channels().into_iter();
+        let channel = channels.find(|channel| channel.calendar == calendar).expect("a channel");
         json!({
             "X-Goog-Channel-ID": channel.id,
             "X-Goog-Channel-Token": channel.token,
