@@ -19,9 +19,9 @@ use crate::settings::OnUncovered;
 use crate::store::availability::MicroWindow;
 use crate::store::time::{instant_of, micros};
 
-/// More busy intervals in one answer are refused: a tenth of what other questions may have, since as JSON each takes
-/// twenty times the room.
-const MOST_INTERVALS: usize = 400_000;
+/// More busy intervals in one answer are refused: far fewer than other questions may have, since as JSON each takes
+/// twenty times the room, and Postgres makes a jsonb of its text in one go, which cannot be cancelled.
+const MOST_INTERVALS: usize = 100_000;
 
 #[pg_extern(sql = false)]
 fn calsync_freebusy(request: Option<AnyElement>) -> AnyElement {
