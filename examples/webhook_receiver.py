@@ -20,23 +20,23 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     databases = []
 
     def do_POST(self):
-        try:
-            status = self.taken(Jsonb(dict(self.headers.items())))
-        except psycopg.Error as error:
-            self.log_error("the database cannot take it: %s", error)
-            status = 503  # Google tries again.
-        self.send_response(status)
+        self.send_response(self.taken(Jsonb(dict(self.headers.items()))))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def taken(self, headers):
-        status = 404
+        unknown = 404
         for dsn in self.databases:
-            with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as db:
-                status = db.execute("SELECT calsync_webhook(%s)", [headers]).fetchone()[0]
+            try:
+                with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as db:
+                    status = db.execute("SELECT calsync_webhook(%s)", [headers]).fetchone()[0]
+            except psycopg.Error as error:
+                self.log_error("a database cannot take it: %s", type(error).__name__)
+                unknown = 503  # It may be the one that knows the channel: Google tries again.
+                continue
             if status != 404:
-                break
-        return status
+                return status
+        return unknown
 
 
 if __name__ == "__main__":

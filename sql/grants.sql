@@ -5,6 +5,9 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA calsync FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA calsync FROM PUBLIC;
 GRANT USAGE ON SCHEMA calsync TO calsync_reader;
+-- What functions take and return, so that views and tables can hold it.
+GRANT USAGE ON TYPE calsync.busy_status, calsync.subscription_state, calsync.delta_result, calsync.explanation
+TO calsync_reader, calsync_worker;
 GRANT SELECT ON calsync.status, calsync.shares TO calsync_reader;
 -- Rows of the calendars that the role may see, by row security.
 GRANT SELECT ON calsync.event, calsync.occurrence, calsync.change TO calsync_detail;

@@ -70,7 +70,8 @@ SELECT s.calendar,
        r.started_at,
        s.leased_until
 FROM calsync.staged_round AS r
-JOIN calsync.owned_subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
+JOIN (SELECT * FROM calsync.owned_subscription AS own OFFSET 0) AS s
+     ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
 WHERE r.round OPERATOR(pg_catalog.=) 0 OR r.round OPERATOR(pg_catalog.=) s.lease
 ORDER BY r.started_at;
 COMMENT ON VIEW calsync.progress IS
@@ -96,7 +97,7 @@ SELECT s.provider,
        pg_catalog.avg(r.finished_at OPERATOR(pg_catalog.-) r.started_at)
             FILTER (WHERE r.outcome OPERATOR(pg_catalog.=) 'committed') AS average_duration,
        pg_catalog.min(r.started_at) AS since
-FROM calsync.owned_subscription AS s
+FROM (SELECT * FROM calsync.owned_subscription AS own OFFSET 0) AS s
 LEFT JOIN calsync.sync_run AS r ON r.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
 GROUP BY s.provider, s.owner, s.credential
 ORDER BY s.provider, s.owner, s.credential;

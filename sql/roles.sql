@@ -34,11 +34,15 @@ BEGIN
     END LOOP;
     IF EXISTS (SELECT FROM pg_catalog.pg_roles AS r
                WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) 'calsync_worker'
-                 AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication)) THEN
+                 AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+                      OR r.rolconnlimit OPERATOR(pg_catalog.<>) 0
+                      OR EXISTS (SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.member OPERATOR(pg_catalog.=) r.oid)))
+    THEN
         RAISE EXCEPTION 'role "calsync_worker" may do more than it should'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'The background worker would work with its rights.',
-                  HINT = 'ALTER ROLE calsync_worker NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION;';
+                  HINT = 'ALTER ROLE calsync_worker NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION '
+                         'CONNECTION LIMIT 0; and REVOKE from it every role that it is a member of.';
     END IF;
     -- Also where PUBLIC is kept out of the database one day.
     EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO calsync_worker', pg_catalog.current_database());
@@ -46,7 +50,7 @@ END $$;
 
 GRANT USAGE ON SCHEMA calsync TO calsync_worker;
 
--- Each table and view gets its owner, and loses what ALTER DEFAULT PRIVILEGES gave to others. Row security is for whoever
+-- Each table and view gets its owner; all objects lose what ALTER DEFAULT PRIVILEGES gave to others. Row security is for whoever
 -- is granted more than grants.sql grants: without a policy below a table shows no row to anybody but its owner.
 DO $$
 DECLARE
@@ -73,6 +77,36 @@ BEGIN
           AND g.grantee OPERATOR(pg_catalog.<>) c.relowner
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', one.what, one.name, one.grantee);
+    END LOOP;
+    FOR one IN
+        SELECT DISTINCT 'ROUTINE' AS what, p.oid::pg_catalog.regprocedure::pg_catalog.text AS name,
+               CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'
+                    ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text) END AS grantee
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_depend AS d
+             ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+            AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+        JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) d.objid
+        CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) AS g
+        WHERE e.extname::pg_catalog.text OPERATOR(pg_catalog.=) 'pg_calsync'
+          AND g.grantee OPERATOR(pg_catalog.<>) p.proowner
+        UNION ALL
+        SELECT 'SCHEMA', 'calsync', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text)
+        FROM pg_catalog.pg_namespace AS n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS g
+        WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'calsync'
+          AND g.grantee OPERATOR(pg_catalog.<>) n.nspowner
+          AND pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text OPERATOR(pg_catalog.<>) 'calsync_worker'
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', one.what, one.name, one.grantee);
+    END LOOP;
+    -- Whoever could make a table with a column of such a type would hold up a change of it. Arrays follow their elements.
+    FOR one IN
+        SELECT pg_catalog.format('calsync.%I', t.typname) AS name FROM pg_catalog.pg_type AS t
+        WHERE t.typnamespace OPERATOR(pg_catalog.=) 'calsync'::pg_catalog.regnamespace
+          AND t.typelem OPERATOR(pg_catalog.=) 0
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', one.name);
     END LOOP;
 END $$;
 

@@ -5,7 +5,8 @@
 //! of it:
 //! - inside the function, [`while_redacted`] hides statement and context of any error, whoever called it and how
 //! - where the statement fails before the function is reached (a typing error, text that is no JSON), a hook of the log
-//!   does the same, as far as the library is loaded by then
+//!   does the same, and hides the message, which may quote anything in any language; as far as the library is loaded by then
+//! - the same hook hides what other processes say of the statement: a deadlock's report, the report of a crash, a plan
 //!
 //! What the server is told to log of every statement (`log_statement`, `log_min_duration_statement`) is left alone: it
 //! is the administrator's audit trail. docs/google.md says how to pass a secret so that it never is in a statement.
@@ -14,12 +15,12 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::{PgLogLevel, pg_sys};
 
-use crate::error::{Error, packed};
+use crate::error::Error;
 
 const FUNCTION: &[u8] = b"calsync_add_credential";
 /// What `pg_stat_activity` shows instead of the statement.
 const SHOWN: &CStr = c"calsync_add_credential(...)";
-/// What the log shows instead of a DETAIL.
+/// What the log shows instead of a message or a DETAIL.
 const HIDDEN: &CStr = c"Hidden: the statement names calsync_add_credential.";
 
 unsafe extern "C-unwind" {
@@ -54,6 +55,10 @@ pub fn while_redacted<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, E
     // callback stays, and raising it resets the stack to what it was at the surrounding PG_TRY.
     unsafe {
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, SHOWN.as_ptr());
+        // Parallel workers of a later statement in the same text would show what it points to; a constant outlives them.
+        if names_function(pg_sys::debug_query_string) {
+            pg_sys::debug_query_string = SHOWN.as_ptr();
+        }
         let previous = pg_sys::error_context_stack;
         CALLBACK = pg_sys::ErrorContextCallback { previous, callback: Some(hide), arg: std::ptr::null_mut() };
         pg_sys::error_context_stack = &raw mut CALLBACK;
@@ -71,18 +76,32 @@ unsafe extern "C-unwind" fn before_it_is_logged(message: *mut pg_sys::ErrorData)
     // null; debug_query_string is the statement under way, or null.
     unsafe {
         let error = &mut *message;
-        let texts = [pg_sys::debug_query_string, error.context.cast_const(), error.internalquery.cast_const()];
-        if texts.into_iter().any(|text| names_function(text)) {
+        let is_log = matches!(error.elevel as u32, pg_sys::LOG | pg_sys::LOG_SERVER_ONLY);
+        // Raised inside the function: its own errors hide the statement already, and hold no secret.
+        let is_ours = error.hide_stmt && !is_log;
+        let around = [pg_sys::debug_query_string, error.context.cast_const(), error.internalquery.cast_const()];
+        let within = [error.detail.cast_const(), error.detail_log.cast_const()];
+        let is_about_it = around.into_iter().any(|text| names_function(text));
+        if is_about_it {
             error.hide_stmt = true;
             error.hide_ctx = true;
             error.internalquery = std::ptr::null_mut();
             error.internalpos = 0;
-            if !is_ours(error.sqlerrcode) {
-                hide_details(error);
-            }
             if error.elevel >= PgLogLevel::ERROR as c_int {
                 pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, SHOWN.as_ptr());
             }
+        }
+        if !is_ours && (is_about_it || within.into_iter().any(|text| names_function(text))) {
+            hide_detail(error);
+        }
+        // Of what is logged of every statement the text stays; a plan has parameters in it, and a debug message steps.
+        let may_quote = match error.elevel as u32 {
+            pg_sys::LOG | pg_sys::LOG_SERVER_ONLY => is_plan(error.message),
+            level if level < pg_sys::LOG => names_function(error.message),
+            _ => is_about_it && !is_ours,
+        };
+        if may_quote {
+            hide_message(error);
         }
         if let Some(previous) = PREVIOUS {
             previous(message);
@@ -97,36 +116,45 @@ unsafe fn names_function(text: *const c_char) -> bool {
         return false;
     }
     // SAFETY: as the caller holds.
+    unsafe { holds(text, FUNCTION) }
+}
+
+/// # Safety
+/// `text` is a C string.
+unsafe fn holds(text: *const c_char, part: &[u8]) -> bool {
+    // SAFETY: as the caller holds.
     let text = unsafe { CStr::from_ptr(text) }.to_bytes();
-    text.windows(FUNCTION.len()).any(|window| window.eq_ignore_ascii_case(FUNCTION))
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
-/// Raised by the function itself, with texts that hold no secret: of class SC, or about an argument (22004, 22023).
-fn is_ours(sqlstate: c_int) -> bool {
-    let ours = [packed(b"22004"), packed(b"22023")];
-    // The class is in the lower twelve bits.
-    sqlstate & 0xfff == packed(b"SC000") & 0xfff || ours.contains(&sqlstate)
+/// A message of auto_explain about a statement that names the function.
+///
+/// # Safety
+/// `message` is a C string or null.
+unsafe fn is_plan(message: *const c_char) -> bool {
+    // SAFETY: as the caller holds.
+    unsafe { names_function(message) && holds(message, b"  plan:\n") }
 }
 
-/// The detail of an error about a literal quotes it, and so does the message of one about its syntax; the detail of a
-/// statement that is logged are its parameters.
+/// The detail of an error about a literal quotes it; that of a statement that is logged are its parameters; that of a
+/// deadlock or a crash is somebody else's statement.
 ///
 /// # Safety
 /// `error` is under Postgres' care, in its error context.
-unsafe fn hide_details(error: &mut pg_sys::ErrorData) {
-    // SAFETY: strings that Postgres may pfree as it does its own; the message is cut in place, within its length.
+unsafe fn hide_detail(error: &mut pg_sys::ErrorData) {
+    // SAFETY: a string that Postgres may pfree as it does its own.
     unsafe {
         if !error.detail.is_null() || !error.detail_log.is_null() {
             error.detail_log = pg_sys::MemoryContextStrdup(error.assoc_context, HIDDEN.as_ptr());
         }
-        let is_about_a_literal =
-            error.sqlerrcode == packed(b"42601") || error.sqlerrcode & 0xfff == packed(b"22000") & 0xfff;
-        if is_about_a_literal && !error.message.is_null() {
-            let length = CStr::from_ptr(error.message).count_bytes();
-            let text = std::slice::from_raw_parts_mut(error.message.cast::<u8>(), length);
-            if let Some(quote) = text.iter().position(|byte| *byte == b'"') {
-                text[quote] = 0;
-            }
-        }
     }
+}
+
+/// Messages quote what was typed, each language in its own marks: nothing of them stays but the SQLSTATE.
+///
+/// # Safety
+/// As [`hide_detail`].
+unsafe fn hide_message(error: &mut pg_sys::ErrorData) {
+    // SAFETY: as in `hide_detail`.
+    unsafe { error.message = pg_sys::MemoryContextStrdup(error.assoc_context, HIDDEN.as_ptr()) };
 }

@@ -224,7 +224,8 @@ fn define_network() {
 }
 
 /// While the URLs are announced Postgres shows the hook what the configuration file already holds. Refused then, a slip of
-/// the pen would not stop the server but send it to the default, the real Google: it is taken, and no sync succeeds.
+/// the pen would not stop the server but send it to the default, the real Google: it is taken, and no sync succeeds. A
+/// parallel worker takes it over from its leader, whose query has nothing to do with it.
 static DEFINING: AtomicBool = AtomicBool::new(false);
 
 /// A URL that could never be asked is refused where it is set (SC008), not a round later.
@@ -237,7 +238,11 @@ unsafe extern "C-unwind" fn check_url(
     // SAFETY: Postgres passes the place of the new value, a string or null.
     let url = unsafe { (!(*new_value).is_null()).then(|| CStr::from_ptr(*new_value)) };
     let checked = Origin::read(&url.unwrap_or_default().to_string_lossy());
-    DEFINING.load(Ordering::Relaxed) || checked.map_err(|refused| Error::from(refused).refuse_setting()).is_ok()
+    // SAFETY: reads a variable of the backend.
+    let copies = unsafe { pg_sys::InitializingParallelWorker };
+    DEFINING.load(Ordering::Relaxed)
+        || copies
+        || checked.map_err(|refused| Error::from(refused).refuse_setting()).is_ok()
 }
 
 fn define_answers() {

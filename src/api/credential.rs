@@ -2,8 +2,9 @@
 //!
 //! No secret is ever quoted, not even to say what is wrong with it; see [`crate::redact`] for the statement's text.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use calsync_core::credential::{InvalidSecret, Secret};
@@ -42,7 +43,10 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
         as_writing_owner(c"calsync_add_credential()", || {
             let sealed = match &secret {
                 Secret::None => None,
-                secret => Some(seal::seal(&owner, &name, secret)?),
+                secret => {
+                    credential::announce_sealing(true)?;
+                    Some(seal::seal(&owner, &name, secret)?)
+                }
             };
             credential::add(&owner, &name, &provider, sealed.as_deref())
         })?;
@@ -98,7 +102,9 @@ fn read_file(name: &str, given: &Value, file: &Value) -> Result<Value, Error> {
         });
     }
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| match file.metadata()?.is_file() {
+    // Opening a pipe would wait for whoever writes to it.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let read = opened.and_then(|file| match file.metadata()?.is_file() {
         true => file.take(LARGEST_FILE + 1).read_to_end(&mut text),
         false => Err(std::io::Error::other("it is not a regular file")),
     });
@@ -146,6 +152,7 @@ fn calsync_rotate_key() -> i64 {
             ));
         }
         as_writing_owner(c"calsync_rotate_key()", || {
+            credential::lock_out_sealing()?;
             key_file::add_key()?;
             credential::reseal_all(|owner, name, sealed| match seal::open(owner, name, sealed) {
                 Ok(secret) => seal::seal(owner, name, &secret).map(Some),

@@ -119,7 +119,7 @@ impl ChannelFlight {
     fn read(&self, heard: &Heard) -> Meaning {
         let answer = match heard {
             Heard::Answer(answer) => answer,
-            Heard::NoToken(failure) => return self.unasked(failure.clone()),
+            Heard::Failure(failure) => return self.unasked(failure.clone()),
         };
         match &self.what {
             What::Watch { asked_at, .. } => match channel::read_opening(answer, *asked_at) {

@@ -93,12 +93,12 @@ impl Engine {
     fn give_up(&mut self, flight: Flight, failure: Failure, transactions: &mut impl Transactions, settings: &Settings) {
         match flight {
             Flight::Round(mut round) => {
-                let heard = Heard::NoToken(failure);
+                let heard = Heard::Failure(failure);
                 let reading = round.read(&heard);
                 self.act(*round, heard, reading, Instant::now(), transactions, settings);
             }
             Flight::Channel(flight) => {
-                self.act_on_channel(*flight, Heard::NoToken(failure), Instant::now(), transactions);
+                self.act_on_channel(*flight, Heard::Failure(failure), Instant::now(), transactions);
             }
             Flight::Token(_) => {}
         }

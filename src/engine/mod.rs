@@ -198,7 +198,8 @@ impl Engine {
                         continue;
                     }
                     let heard = Heard::Answer(answer);
-                    let reading = round.read(&heard);
+                    let reading = round.read(&heard).masked(&mask);
+                    let heard = reading.failure().cloned().map_or(heard, Heard::Failure);
                     self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
                     read.push((*round, heard, reading));
                 }

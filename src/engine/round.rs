@@ -1,9 +1,10 @@
 //! One conversation with a provider about one calendar, from the claim to the commit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calsync_core::merge::latest_of_each;
-use calsync_core::providers::{Answer, Request, google};
+
+use calsync_core::providers::{Answer, Mask, Request, google};
 use calsync_core::row::RowChange;
 use calsync_core::schedule;
 use calsync_core::sync::{Failure, FailureKind, Page, Step, SyncToken, TokenLoss};
@@ -13,7 +14,7 @@ use super::budgets::Credential;
 use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
 use super::{lease, random};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
 use crate::store::subscription::Subscription;
@@ -40,16 +41,31 @@ pub struct Round {
 /// What a round has to go on with.
 pub enum Heard {
     Answer(Answer),
-    /// It could not be asked at all.
-    NoToken(Failure),
+    /// It could not be asked at all, or the answer is known to be this failure.
+    Failure(Failure),
 }
 
 /// What an answer means for its round.
 pub struct Reading(Step);
 
 impl Reading {
+    /// Without what the mask hides: a page's failure may quote the page.
+    pub fn masked(self, mask: &Mask) -> Self {
+        Reading(match self.0 {
+            Step::Fail(failure) => Step::Fail(Failure { reason: mask.text(&failure.reason), ..failure }),
+            step => step,
+        })
+    }
+
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.0 {
+            Step::Fail(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
     pub fn is_failure(&self) -> bool {
-        matches!(self.0, Step::Fail(_))
+        self.failure().is_some()
     }
 
     /// The provider itself is in trouble, or wants to be left alone.
@@ -141,7 +157,7 @@ impl Round {
         Reading(match (heard, self.claim.subscription.options()) {
             (Heard::Answer(answer), Ok(options)) => google::read_answer(answer, self.expected.is_some(), &options),
             (Heard::Answer(_), Err(error)) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
-            (Heard::NoToken(failure), _) => Step::Fail(failure.clone()),
+            (Heard::Failure(failure), _) => Step::Fail(failure.clone()),
         })
     }
 
@@ -163,7 +179,10 @@ impl Round {
     fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
         let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
         let pushed = self.claim.watched && settings.push_poll_interval > interval;
-        let wait = if pushed { settings.push_poll_interval } else { interval };
+        // Nor so rarely that a calendar without news would be called stale.
+        let own_limit = self.claim.subscription.options().ok().and_then(|options| options.max_staleness);
+        let limit = own_limit.unwrap_or_else(|| Duration::from_secs(settings::max_staleness().max(0) as u64));
+        let wait = if pushed { settings.push_poll_interval.min(limit / 2).max(interval) } else { interval };
         NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()), pushed }
     }
 

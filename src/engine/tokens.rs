@@ -337,6 +337,7 @@ fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
         return Ok(true);
     };
     let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
+    credential::announce_sealing(false)?;
     let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
     credential::renew((owner, name, *generation), &sealed)
 }

@@ -11,7 +11,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
-use crate::store::owner::as_writer;
+use crate::store::owner::{as_silent_writer, as_writer};
 
 /// The unit left no trace.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let outcome = caught_or_cancelled(|| {
-                let value = as_writer(&mut *work)?;
+                let value = as_silent_writer(&mut *work)?;
                 pg_sys::PopActiveSnapshot();
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(value)

@@ -19,7 +19,7 @@ pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
             // It was dropped: there is nothing to wait for.
             return Ok(Some(0));
         }
-        let table = client.update(&format!("{sql} FOR UPDATE SKIP LOCKED"), None, &arguments)?;
+        let table = client.update(&format!("{sql} FOR NO KEY UPDATE SKIP LOCKED"), None, &arguments)?;
         if table.is_empty() {
             return Ok(None);
         }
@@ -34,6 +34,20 @@ pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
         client.update(sql, None, &[owner.into(), name.into()])?;
         Ok(())
     })
+}
+
+/// Whoever seals a secret says so before, until his transaction ends, so that [`lock_out_sealing`] knows of what is not to
+/// be seen yet. `wait`: the worker does not, and fails where the keys are just being rotated.
+pub fn announce_sealing(wait: bool) -> Result<(), Error> {
+    Ok(Spi::run(match wait {
+        true => "LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE",
+        false => "LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE NOWAIT",
+    })?)
+}
+
+/// Waits for those who have sealed a secret and not committed; no other does until this transaction ends.
+pub fn lock_out_sealing() -> Result<(), Error> {
+    Ok(Spi::run("LOCK TABLE calsync.credential IN SHARE ROW EXCLUSIVE MODE")?)
 }
 
 /// Makes a credential, or replaces it. `sealed`: None where there is no secret.

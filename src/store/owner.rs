@@ -34,6 +34,19 @@ pub fn as_writer<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error>
     with_settings(&[SEARCH_PATH, NO_JIT, seqscan, bitmapscan, sort], work)
 }
 
+/// What a caller may have asked to be told would be sent to him while rows are locked, and wait for him to read it.
+const SILENT: [(&CStr, &CStr); 4] = [
+    (c"client_min_messages", c"error"),
+    (c"debug_print_parse", c"off"),
+    (c"debug_print_rewritten", c"off"),
+    (c"debug_print_plan", c"off"),
+];
+
+/// [`as_writer`], in somebody's session on behalf of all others: nothing is sent to him meanwhile.
+pub fn as_silent_writer<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    with_settings(&SILENT, || as_writer(work))
+}
+
 fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let owner = table_owner()?;
     let mut caller = pg_sys::InvalidOid;

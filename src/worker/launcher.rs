@@ -157,8 +157,9 @@ fn look_after(
     }
     if let Some(refusal) = in_transaction(|| role::refusal(database, name)) {
         told.tell(refusal);
-        places.remove(&database);
-        return None;
+        // Where a worker is expected we look again soon. An announcement comes when CREATE EXTENSION can be seen, and that
+        // is a moment before other processes are told to forget that its role did not exist.
+        return places.contains_key(&database).then_some(SHORTEST_PAUSE);
     }
     let place = match start_worker(database, name) {
         Some(handle) => Place::Running { handle, since: Instant::now(), pause },

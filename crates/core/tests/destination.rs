@@ -217,6 +217,7 @@ fn an_address_is_public_where_ianas_registries_say_so() {
         (Reach::Private, "::1"),
         (Reach::Never, ":: ::2 ::127.0.0.1 ::8.8.8.8 ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:0:8.8.8.8"),
         (Reach::Public, "64:ff9b::8.8.8.8"),
+        (Reach::Never, "64:ff9b::168.63.129.16 fd00:ec2::23 fd00:42::42"),
         (Reach::Never, "64:ff9b::127.0.0.1 64:ff9b::10.0.0.1 64:ff9b::169.254.169.254 64:ff9b:0:1::8.8.8.8"),
         (Reach::Never, "64:ff9b:1::8.8.8.8 100::1 1fff:ffff::1"),
         (Reach::Never, "2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:2::1 2001:10::1 2001:20::1 2001:1ff::1"),

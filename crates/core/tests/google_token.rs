@@ -100,6 +100,9 @@ fn a_token_is_renewed_five_minutes_early_and_a_short_lived_one_at_four_fifths() 
     assert_eq!(granted_for(json!(600)), Duration::from_secs(480));
     assert_eq!(granted_for(json!(5)), Duration::from_secs(4));
     assert_eq!(granted_for(json!(-1)), Duration::ZERO);
+    for endless in [json!(1e300), json!(u64::MAX), json!("18446744073709551615")] {
+        assert_eq!(granted_for(endless), Duration::from_secs(86_400 - 300), "a day at most");
+    }
 }
 
 #[test]
@@ -187,6 +190,8 @@ fn a_secret_that_the_provider_repeats_is_taken_out_whatever_it_looks_like() {
         json!({ "error": { "message": body(&request) } }).to_string(),
         r#"{"error": "x", "error_description": "1\/\/refresh \u0047OCSPX-s\u0026=+\/ecret"}"#.to_owned(),
         format!("<html>{}</html>", body(&request)),
+        format!("<html>{}</html>", body(&request).replace("%2F", "%2f")),
+        json!({ "error": "x", "error_description": "1//ref\r\nresh GOC\u{202e}SPX-s&=+/ecret" }).to_string(),
     ];
     for text in echoed {
         let answer = Answer::Http { status: 400, retry_after: None, body: text.into_bytes() };
@@ -195,7 +200,7 @@ fn a_secret_that_the_provider_repeats_is_taken_out_whatever_it_looks_like() {
             Ok(json) => json.to_string(),
             Err(_) => String::from_utf8(body).expect("text"),
         };
-        for secret in ["1//refresh", "2Frefresh", "GOCSPX", "s%26"] {
+        for secret in ["1//refresh", "2Frefresh", "2frefresh", "GOCSPX", "s%26"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
@@ -213,10 +218,27 @@ fn a_password_is_masked_and_so_is_the_header_that_holds_it() {
 }
 
 #[test]
-fn a_page_of_events_is_left_as_it_is() {
-    let request =
-        Request { method: Method::Get, url: URL.into(), headers: vec![("authorization", "Bearer ya29.t".into())] };
-    let page = answer(200, json!({ "items": [{ "summary": "a  b" }], "n": 1.0 }));
+fn a_page_of_events_is_left_as_it_is_whatever_word_a_password_may_be() {
+    for secret in ["ya29.t", "confirmed", "0", "a  b"] {
+        let headers = vec![("authorization", format!("Bearer {secret}"))];
+        let request = Request { method: Method::Get, url: URL.into(), headers };
+        let page = answer(200, json!({ "items": [{ "id": "0", "status": "confirmed", "summary": "a  b" }], "n": 1.0 }));
 
-    assert_eq!(Mask::of(&request).answer(page.clone(), false), page);
+        assert_eq!(Mask::of(&request).answer(page.clone(), false), page);
+    }
+}
+
+#[test]
+fn a_page_that_repeats_a_token_is_masked() {
+    let headers = vec![("authorization", "Bearer ya29/0123456789abcdef".to_owned())];
+    let mask = Mask::of(&Request { method: Method::Get, url: URL.into(), headers });
+    for echoed in ["ya29/0123456789abcdef", r"ya29\/0123456789abcdef"] {
+        let body = format!(r#"{{"timeZone": "Bearer {echoed}"}}"#).into_bytes();
+        let Answer::Http { body, .. } = mask.answer(Answer::Http { status: 200, retry_after: None, body }, false)
+        else {
+            panic!("an answer stays one")
+        };
+
+        assert_eq!(String::from_utf8(body).expect("text"), r#"{"timeZone":"Bearer ***"}"#);
+    }
 }

@@ -263,9 +263,10 @@ fn bin() -> PathBuf {
         .expect("PG_CALSYNC_PG_BIN names the bin directory of a Postgres with pg_calsync installed: run `make test`")
 }
 
-/// One initdb for all tests of this process.
-fn template(bin: &Path) -> &'static Path {
-    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+/// Where the one initdb for all tests of this process is.
+static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+
+fn template(bin: &Path) -> PathBuf {
     let template = TEMPLATE.get_or_init(|| {
         let home = tempfile::Builder::new().prefix("calsync-template").tempdir_in("/tmp").expect("a directory");
         hand_over(home.path());
@@ -280,9 +281,18 @@ fn template(bin: &Path) -> &'static Path {
         let ours = "listen_addresses = ''\nfsync = off\nautovacuum = off\nmax_connections = 40\n\
                     shared_buffers = 16MB\ntimezone = 'UTC'\nlog_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %b '\n";
         std::fs::write(&path, format!("{before}\n{ours}")).expect("the configuration is writable");
-        home
+        // SAFETY: a plain call with a function that takes nothing and lives as long as the process.
+        unsafe { libc::atexit(remove_template) };
+        home.keep()
     });
-    Box::leak(template.path().join("data").into_boxed_path())
+    template.join("data")
+}
+
+/// Statics are not dropped.
+extern "C" fn remove_template() {
+    if let Some(template) = TEMPLATE.get() {
+        let _ = std::fs::remove_dir_all(template);
+    }
 }
 
 /// A command run as the user that may run Postgres.

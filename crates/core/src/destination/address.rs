@@ -28,7 +28,7 @@ pub fn reach(address: IpAddr) -> Reach {
 }
 
 /// Services that clouds offer to their own machines, credentials among them, and that lie outside 169.254.0.0/16.
-const METADATA: [IpAddr; 5] = [
+const METADATA: [IpAddr; 7] = [
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     // Azure: a public address by registry, and the host of the virtual machine by routing.
@@ -37,6 +37,10 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     // AWS.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    // AWS, for pods.
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    // Scaleway.
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
     // Google Cloud.
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
@@ -72,7 +76,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         // Unique local (RFC 4193).
         [0xfc00..=0xfdff, ..] => Reach::Private,
         // NAT64 (RFC 6052 §3.1: of public addresses only).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => match reach_v4(embedded(high, low)) {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => match reach(embedded(high, low).into()) {
             Reach::Public => Reach::Public,
             Reach::Private | Reach::Never => Reach::Never,
         },

@@ -280,4 +280,6 @@ fn a_slip_in_the_configuration_file_does_not_lead_to_the_real_google() {
     world.wait_for_status("state", "backoff");
 
     assert_eq!(world.status("last_error"), "refused URL (SC008): it is not https");
+    // Nor is it the business of a query that has nothing to do with it.
+    world.sql.batch_execute("SET force_parallel_mode = on; SELECT count(*) FROM pg_class").expect("a parallel query");
 }

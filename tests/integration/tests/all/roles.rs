@@ -124,6 +124,23 @@ fn a_condition_of_ones_own_is_asked_about_ones_own_rows_only() {
 }
 
 #[test]
+fn explain_does_not_tell_a_reader_which_calendars_there_are() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    assistant.batch_execute("SET enable_seqscan = off").expect("set");
+    let mut explained = |view: &str, condition: &str| -> String {
+        let explain = "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, SUMMARY OFF)";
+        let lines = assistant.query(&format!("{explain} SELECT * FROM calsync.{view} WHERE {condition}"), &[]);
+        let lines: Vec<String> = lines.expect("explained").iter().map(|row| row.get(0)).collect();
+        lines.join("\n").replace("boss", "none")
+    };
+
+    for view in ["status", "shares", "progress"] {
+        assert_eq!(explained(view, "calendar = 'boss'"), explained(view, "calendar = 'none'"), "{view}");
+    }
+}
+
+#[test]
 fn a_standby_knows_what_is_shared() {
     let mut fed = shared_room();
     let standby = fed.cluster.standby();

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use calsync_integration::{ServiceAccountKey, World, eventually};
+use calsync_integration::{Cluster, ServiceAccountKey, World, eventually};
 use fake_google::{Action, Fault};
 use postgres::{Client, SimpleQueryMessage};
 use serde_json::{Value, json};
@@ -90,6 +90,12 @@ fn bad_calls() -> Vec<String> {
         format!("SELECT calsync_add_credential('bad', 'google', {MARKER})"),
         format!("SELECT calsync_add_credential('bad', 'google', '{{\"token\": \"{MARKER}\"}}"),
         format!("SELECT calsync_add_credential('bad' 'google', \"{MARKER}\" {MARKER})"),
+        format!("SELECT calsync_add_credential('bad', 'google', jsonb_build_object('token', \"ya29.{MARKER}\"))"),
+        format!(
+            "SELECT calsync_add_credential('bad', 'google', jsonb_build_object('token', current_setting('{MARKER}')))"
+        ),
+        format!("SELECT calsync_add_credential('bad', 'google', to_jsonb('{MARKER}'::regrole::text))"),
+        format!("SELECT calsync_add_credential('bad', 'google', to_jsonb(convert_from('x', '{MARKER}')))"),
         format!("DO $$ BEGIN PERFORM calsync_add_credential('bad', 'google', '{{\"tokem\": \"{MARKER}\"}}'); END $$"),
         format!("SELECT pg_temp.connect('{{\"client_secret\": \"{MARKER}\"}}')"),
         format!("SELECT pg_temp.connect('{{\"client_secret\": {MARKER}}}')"),
@@ -138,6 +144,29 @@ fn process_titles() -> String {
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     let titles = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
     titles.filter(|title| title.starts_with("postgres:")).collect::<Vec<_>>().join("\n")
+}
+
+/// One of two sessions adds a credential, the other is the victim whose error tells of it.
+fn deadlock(cluster: &Cluster) {
+    let mut first = cluster.connect("postgres");
+    first.batch_execute("CREATE TABLE pair AS SELECT generate_series(1, 2) AS id").expect("two rows");
+    let mut second = cluster.connect("postgres");
+    second
+        .batch_execute("SET deadlock_timeout = '20ms'; BEGIN; SELECT FROM pair WHERE id = 2 FOR UPDATE")
+        .expect("held");
+    let call = format!(
+        "SET deadlock_timeout = '1min'; BEGIN; SELECT FROM pair WHERE id = 1 FOR UPDATE; SELECT FROM pair WHERE id = 2 FOR UPDATE; \
+         SELECT calsync_add_credential('bearer', 'google', '{{\"token\": \"{MARKER}\"}}'); COMMIT"
+    );
+    let caller = std::thread::spawn(move || first.batch_execute(&call));
+    eventually("it waits for the other", || {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        cluster.connect("postgres").query_one(waits, &[]).expect("locks").get::<_, i64>(0) > 0
+    });
+    assert!(second.batch_execute("SELECT FROM pair WHERE id = 1 FOR UPDATE").is_err());
+    second.batch_execute("ROLLBACK").expect("ended");
+    caller.join().expect("no panic").expect("added");
+    assert!(cluster.log().contains("deadlock detected"), "the log tells of it");
 }
 
 #[test]
@@ -193,6 +222,12 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
             assert_clean("pg_stat_activity", &everything_shown_to(&mut world.sql), &needles);
         }
     }
+    // The same by the extended protocol, whose steps a talkative log tells.
+    for call in bad_calls().into_iter().filter(|call| call.contains("calsync_add_credential")) {
+        assert!(session.execute(&call, &[]).is_err());
+    }
+    // Of two that wait for each other, the log tells what both were doing.
+    deadlock(&world.cluster);
     // A call that works and takes its time, as a literal.
     let mut slow = world.cluster.connect("postgres");
     let mut open = world.cluster.connect("postgres");

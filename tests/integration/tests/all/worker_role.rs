@@ -170,7 +170,8 @@ fn a_role_of_that_name_that_may_do_more_is_refused() {
     let refused = sql.batch_execute("CREATE EXTENSION pg_calsync").expect_err("the worker shall be no superuser");
 
     assert_eq!(sqlstate(&refused), "55000");
-    sql.batch_execute("ALTER ROLE calsync_worker NOSUPERUSER; CREATE EXTENSION pg_calsync").expect("as the hint says");
+    sql.batch_execute("ALTER ROLE calsync_worker NOSUPERUSER CONNECTION LIMIT 0; CREATE EXTENSION pg_calsync")
+        .expect("as the hint says");
 }
 
 #[test]
@@ -180,6 +181,8 @@ fn what_default_privileges_give_away_is_taken_back() {
     sql.batch_execute(
         "CREATE ROLE nosy; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO nosy, PUBLIC; \
          ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO nosy, PUBLIC; \
+         ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO nosy; \
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO nosy; \
          ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC; \
          ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION pg_calsync",
     )
@@ -191,7 +194,10 @@ fn what_default_privileges_give_away_is_taken_back() {
              AND has_table_privilege('nosy', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') \
          UNION ALL SELECT c.relname::text FROM pg_class AS c \
          WHERE c.relnamespace = 'calsync'::regnamespace AND c.relkind = 'S' \
-             AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege('nosy', c.oid, 'USAGE, SELECT, UPDATE') END",
+             AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege('nosy', c.oid, 'USAGE, SELECT, UPDATE') END \
+         UNION ALL SELECT p.proname::text FROM pg_proc AS p \
+         WHERE p.proname LIKE 'calsync%' AND has_function_privilege('nosy', p.oid, 'EXECUTE') \
+         UNION ALL SELECT 'schema calsync' WHERE has_schema_privilege('nosy', 'calsync', 'USAGE, CREATE')",
         &[],
     );
     let given: Vec<String> = given.expect("the catalog").iter().map(|row| row.get(0)).collect();

@@ -30,6 +30,8 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ASSERTION_LIFETIME: i64 = 3600;
 /// Where the answer does not say how long the token lives, it is Google's hour.
 const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
+/// Longer than any provider's tokens live. What claims to live longer is renewed all the same.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
 /// A token is renewed so long before it ends.
 const EARLY: Duration = Duration::from_secs(300);
 /// The most that is shown of `error_description`, in characters.
@@ -155,6 +157,7 @@ fn read_success(body: &[u8]) -> Result<Grant, &'static str> {
         }
         _ => return Err("the answer's expires_in is no number"),
     };
+    let lifetime = lifetime.min(LONGEST_LIFETIME);
     Ok(Grant {
         access_token: token.to_owned(),
         use_for: lifetime.saturating_sub(EARLY).max(lifetime / 5 * 4),
