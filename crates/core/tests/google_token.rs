@@ -190,7 +190,7 @@ fn a_secret_that_the_provider_repeats_is_taken_out_whatever_it_looks_like() {
         json!({ "error": { "message": body(&request) } }).to_string(),
         r#"{"error": "x", "error_description": "1\/\/refresh \u0047OCSPX-s\u0026=+\/ecret"}"#.to_owned(),
         format!("<html>{}</html>", body(&request)),
-        format!("<html>{}</html>", body(&request).replace("%2F", "%2f")),
+        format!("<html>{}</html>", body(&request).replace("%2F", "%2f").replace("%3D", "%3d").replace("%2B", "%2b")),
         json!({ "error": "x", "error_description": "1//ref\r\nresh GOC\u{202e}SPX-s&=+/ecret" }).to_string(),
     ];
     for text in echoed {
