@@ -1,9 +1,9 @@
 //! Doing things with the rights of the tables' owner, on behalf of whoever called.
 //!
 //! The tables are closed to everybody; the API functions check whose calendar is meant and then read and write as the
-//! owner, `calsync_worker`, who owns nothing else and is no superuser. SECURITY DEFINER would hide from us who called, so the switch is made here, as Postgres' own foreign-key
-//! triggers make it. The caller's `search_path` must not be in force meanwhile: it could put an operator of the
-//! caller's before ours.
+//! owner, `calsync_worker`, who owns nothing else and is no superuser. SECURITY DEFINER would hide from us who called, so
+//! the switch is made here, as Postgres' own foreign-key triggers make it. The caller's `search_path` must not be in force
+//! meanwhile: it could put an operator of the caller's before ours.
 
 use std::ffi::{CStr, c_int};
 
