@@ -41,6 +41,8 @@ cargo fmt --all -- --check
 say "looking for unsafe SQL (pgspot)"
 spot "${SPOT_EXCEPTIONS[@]}"
 say "checking licences, sources and bans of what we depend on (cargo deny)"
+# cargo deny reads what cargo has fetched, and on a new machine that is nothing.
+cargo fetch --locked --quiet
 "$DENY/bin/cargo-deny" --locked --offline check --hide-inclusion-graph licenses sources bans
 say "checking for known vulnerabilities of what we depend on"
 check_advisories
