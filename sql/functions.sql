@@ -11,19 +11,27 @@ COMMENT ON FUNCTION calsync.owns IS
 CREATE FUNCTION calsync.shared()
 RETURNS bigint[] LANGUAGE c STABLE PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'calsync_shared_wrapper';
 COMMENT ON FUNCTION calsync.shared IS
-    'The subscription_id of every calendar that is shared with the current role, or with a role that it is a member of';
+    'The subscription_id of every calendar that is shared with the current role, or with a role that it is a member of, '
+    'and accepted';
 
 CREATE FUNCTION calsync_share(calendar text, role text)
-RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_share_wrapper';
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_share_wrapper';
 COMMENT ON FUNCTION calsync_share IS
-    'Lets another role and its members ask about a calendar: when it is busy, and, where they are calsync_detail, what '
-    'its events are. Saying the same twice is harmless';
+    'Offers to another role and its members to ask about a calendar: when it is busy, and, where they are '
+    'calsync_detail, what its events are. True where that counts already, since the caller speaks for the role, too, or '
+    'it was accepted; false where a member of it must call calsync_accept_share first. Saying the same twice is harmless';
+
+CREATE FUNCTION calsync_accept_share(calendar text, owner text DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_accept_share_wrapper';
+COMMENT ON FUNCTION calsync_accept_share IS
+    'Accepts a calendar that calsync.shares shows as offered to the current role, or to one that it is a member of: from '
+    'now on they may ask about it. owner: whose, where several offer one of that name. False where it was accepted before';
 
 CREATE FUNCTION calsync_unshare(calendar text, role text)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_unshare_wrapper';
 COMMENT ON FUNCTION calsync_unshare IS
-    'Takes that back. A member of the role that a calendar is shared with may do so, too, for all calendars of that name. '
-    'False where nothing was shared';
+    'Takes that back, accepted or not. A member of the role that a calendar is shared with may do so, too, for all '
+    'calendars of that name. False where nothing was shared';
 
 -- ---------------------------------------------------------------------------------------------- subscriptions
 
@@ -175,6 +183,19 @@ END;
 COMMENT ON FUNCTION calsync_explain IS
     'Every event in the window or within an hour of it, also deleted and moved occurrences: does it block, and why. A '
     'line without an event says why the calendar as a whole cannot answer';
+
+CREATE FUNCTION calsync_events(calendars text[] DEFAULT NULL)
+RETURNS TABLE (calendar text, subscription_id bigint, event_id text, kind text, status text,
+               busy_status calsync.busy_status, starts_at timestamptz, ends_at timestamptz, start_date date, end_date date,
+               time_zone text, recurrence text[], recurring_event_id text, original_start timestamptz,
+               original_start_date date, ical_uid text, etag text, sequence integer, summary text, description text,
+               location text, transparency text, visibility text, event_type text, response_status text,
+               provider_updated_at timestamptz, problem text, raw jsonb)
+LANGUAGE c STABLE ROWS 1000 COST 10000 AS 'MODULE_PATHNAME', 'calsync_events_wrapper';
+COMMENT ON FUNCTION calsync_events IS
+    'The events of these calendars, or of all that the role may see, as the provider gives them: single ones, masters, '
+    'exceptions and tombstones; the columns of calsync.event. When a series takes place says calsync_explain. Errors: '
+    'SC001 unknown calendar';
 
 -- --------------------------------------------------------------------------------------------------- credentials
 

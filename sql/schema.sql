@@ -112,11 +112,14 @@ CREATE TABLE calsync.share (
     subscription_id bigint NOT NULL,
     role            name NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    accepted_at     timestamptz,
     PRIMARY KEY (subscription_id, role)
 );
 COMMENT ON TABLE calsync.share IS
     'Roles besides the owner that may ask about a calendar; see calsync_share(). To read: calsync.shares';
 COMMENT ON COLUMN calsync.share.role IS 'By name, as the owner is; its members may ask, too';
+COMMENT ON COLUMN calsync.share.accepted_at IS
+    'Since when it counts: when somebody who speaks for the role agreed; null: it is only offered';
 
 CREATE TABLE calsync.event (
     subscription_id     bigint NOT NULL,

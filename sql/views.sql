@@ -44,13 +44,13 @@ FROM (SELECT * FROM calsync.subscription AS all_of_them
             ON c.owner OPERATOR(pg_catalog.=) s.owner AND c.name OPERATOR(pg_catalog.=) s.credential
 ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
-    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync.event. events: without '
+    'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync_events(). events: without '
     'deleted occurrences; flagged: events that could not be understood; pushed: the provider tells of changes, otherwise it is '
     'polled; push_error: why the last push channel could not be opened or stopped';
 
 CREATE VIEW calsync.shares WITH (security_barrier) AS
 SELECT * FROM (
-SELECT s.calendar, s.owner, h.role, h.created_at
+SELECT s.calendar, s.owner, h.role, h.created_at, h.accepted_at
 FROM calsync.share AS h
 JOIN calsync.subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) h.subscription_id
 WHERE calsync.owns(s.owner)
@@ -61,4 +61,4 @@ OFFSET 0) AS visible
 ORDER BY calendar, owner, role;
 COMMENT ON VIEW calsync.shares IS
     'Who besides the owner may ask about a calendar: of the reader''s own calendars all, of others what concerns the '
-    'reader. Made by calsync_share()';
+    'reader. Offered by calsync_share(), it counts once accepted_at is set: by calsync_accept_share()';

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use super::availability::{TimeRange, names, to_range};
 use super::required;
 use crate::error::{Error, Report};
-use crate::store::availability::{self, Answerer};
+use crate::store::availability;
 use crate::store::change;
 use crate::store::owner::{as_owner, caller};
 
@@ -54,7 +54,7 @@ fn calsync_change_lines(
         let role = caller();
         as_owner(|| {
             let mut lines = Vec::new();
-            for answerer in meant(role, names)? {
+            for answerer in availability::meant(role, names.as_deref())? {
                 let changes =
                     change::since(answerer.id, since)?.ok_or_else(|| no_longer_kept(&answerer.calendar, since))?;
                 for change in changes {
@@ -65,12 +65,6 @@ fn calsync_change_lines(
         })
     };
     TableIterator::new(changes().report())
-}
-
-fn meant(role: pg_sys::Oid, names: Option<Vec<String>>) -> Result<Vec<Answerer>, Error> {
-    let Some(names) = names else { return availability::all(role) };
-    let found = availability::find(role, &names)?.into_iter();
-    found.map(|(calendar, answerer)| answerer.ok_or(Error::UnknownCalendar { calendar })).collect()
 }
 
 fn no_longer_kept(calendar: &str, since: i64) -> Error {

@@ -8,6 +8,7 @@ mod change;
 mod credential;
 mod delta;
 mod estimate;
+mod event;
 mod explain;
 mod free;
 mod freebusy;

@@ -90,7 +90,18 @@ impl Ends {
     }
 }
 
-/// Where the result goes.
+/// Where the rows go of a function whose SQL declaration returns a set, and which columns they have. Its own return value
+/// then counts for nothing.
+pub(super) fn result_of(fcinfo: pg_sys::FunctionCallInfo) -> (*mut pg_sys::Tuplestorestate, pg_sys::TupleDesc) {
+    // SAFETY: raises where the caller cannot take a set; what it fills in lives as long as the query.
+    unsafe {
+        pg_sys::InitMaterializedSRF(fcinfo, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
+        let result = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        ((*result).setResult, (*result).setDesc)
+    }
+}
+
+/// Ranges on their way to the result.
 pub(super) struct Rows {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
@@ -99,20 +110,10 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// For a function whose SQL declaration returns a set; its own return value then counts for nothing. `ends`: of the
-    /// window.
+    /// For the function's [`result_of`]. `ends`: of the window.
     pub fn begin(fcinfo: pg_sys::FunctionCallInfo, ends: Ends) -> Self {
-        // SAFETY: raises where the caller cannot take a set; what it fills in lives as long as the query.
-        unsafe {
-            pg_sys::InitMaterializedSRF(fcinfo, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
-            let result = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Rows {
-                store: (*result).setResult,
-                description: (*result).setDesc,
-                range_type: super::multirange::range_type(),
-                ends,
-            }
-        }
+        let (store, description) = result_of(fcinfo);
+        Rows { store, description, range_type: super::multirange::range_type(), ends }
     }
 
     /// A row an interval: `(tstzrange)`.

@@ -1,4 +1,4 @@
-//! `calsync_share`, `calsync_unshare`, and whose calendars views and row security show.
+//! `calsync_share`, `calsync_accept_share`, `calsync_unshare`, and whose calendars views and row security show.
 
 use std::ffi::CStr;
 
@@ -6,18 +6,24 @@ use pgrx::prelude::*;
 
 use super::required;
 use crate::error::{Error, Report};
-use crate::store::owner::{as_writing_owner, caller, may_use, role_name, role_named};
+use crate::store::owner::{as_writing_owner, caller, carries_rights, may_use, role_name, role_named, speaks_for};
 use crate::store::{availability, share, subscription};
 
 #[pg_extern(sql = false)]
-fn calsync_share(calendar: Option<String>, role: Option<String>) {
-    let share = || -> Result<(), Error> {
+fn calsync_share(calendar: Option<String>, role: Option<String>) -> bool {
+    let share = || -> Result<bool, Error> {
         let calendar = required(calendar, "calendar")?;
         let with = role_name(existing(&required(role, "role")?)?);
         let role = caller();
-        as_writing_owner(c"calsync_share()", || share::add(&subscription::find_for_update(role, &calendar)?, &with))
+        let accepted = speaks_for(role, &with);
+        if carries_rights(&with) && !accepted {
+            return Err(Error::shared_with_everybody(&with));
+        }
+        as_writing_owner(c"calsync_share()", || {
+            share::add(&subscription::find_for_update(role, &calendar)?, &with, accepted)
+        })
     };
-    share().report();
+    share().report()
 }
 
 fn existing(role: &str) -> Result<pg_sys::Oid, Error> {
@@ -25,9 +31,19 @@ fn existing(role: &str) -> Result<pg_sys::Oid, Error> {
         Error::argument(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("role \"{role}\" does not exist"),
-            "Pass a name as pg_roles shows it; calsync_reader means everybody who may ask.",
+            "Pass a name as pg_roles shows it.",
         )
     })
+}
+
+#[pg_extern(sql = false)]
+fn calsync_accept_share(calendar: Option<String>, owner: Option<String>) -> bool {
+    let accept = || -> Result<bool, Error> {
+        let calendar = required(calendar, "calendar")?;
+        let role = caller();
+        as_writing_owner(c"calsync_accept_share()", || share::accept(role, &calendar, owner.as_deref()))
+    };
+    accept().report()
 }
 
 #[pg_extern(sql = false)]

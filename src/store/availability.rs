@@ -97,7 +97,7 @@ fn seconds(interval: pgrx::datum::Interval) -> f64 {
 enum As {
     /// As a member of the owner.
     Owner,
-    /// It is shared with the role, or with one that it is a member of.
+    /// It is shared with the role, or with one that it is a member of, and was accepted.
     Guest,
 }
 
@@ -161,7 +161,14 @@ pub fn find(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Option<A
         .collect()
 }
 
-/// The same, with all that each name could mean.
+/// The calendars of these names, or, with None, all that `role` may see; one that it may not see is unknown (SC001).
+pub fn meant(role: pg_sys::Oid, names: Option<&[String]>) -> Result<Vec<Answerer>, Error> {
+    let Some(names) = names else { return all(role) };
+    let found = find(role, names)?.into_iter();
+    found.map(|(calendar, answerer)| answerer.ok_or(Error::UnknownCalendar { calendar })).collect()
+}
+
+/// As [`find`], with all that each name could mean.
 pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
     let mut subscriptions = Subscriptions::by_name()?;
     let mut sight = Sight::of(role);
@@ -204,7 +211,7 @@ pub fn owned(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
     Ok(found)
 }
 
-/// The subscription_id of each calendar that is shared with `role`, in order.
+/// The subscription_id of each calendar that is shared with `role` and accepted, in order.
 pub fn shared(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
     let mut found = Vec::new();
     Shares::all()?.each(|id, with| {

@@ -141,6 +141,24 @@ pub fn may_see(role: pg_sys::Oid, owner: &str) -> bool {
     std::ffi::CString::new(owner).is_ok_and(|owner| may_use(role, &owner))
 }
 
+/// The roles that carry rights of the extension. Their members have nothing else in common.
+const RIGHTS: [&str; 4] = ["calsync_reader", "calsync_detail", "calsync_operator", "calsync_worker"];
+
+/// Whether `role` may say what another one accepts: it is a member of that. Since every reader is a member of
+/// `calsync_reader`, for such roles it takes somebody who may say who their members are.
+pub fn speaks_for(role: pg_sys::Oid, other: &str) -> bool {
+    if carries_rights(other) {
+        // SAFETY: a catalog look-up.
+        return role_named(other).is_some_and(|other| unsafe { pg_sys::is_admin_of_role(role, other) });
+    }
+    role_named(other).is_some() && may_see(role, other)
+}
+
+/// Whether it is one of the roles that the extension makes.
+pub fn carries_rights(role: &str) -> bool {
+    RIGHTS.contains(&role)
+}
+
 /// The role of this name.
 pub fn role_named(name: &str) -> Option<pg_sys::Oid> {
     let name = std::ffi::CString::new(name).ok()?;

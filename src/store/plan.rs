@@ -203,6 +203,20 @@ pub struct Row {
 }
 
 impl Row {
+    /// Puts the row as it is where the result of a function goes: it must have the columns of that.
+    pub fn put_into(&self, store: *mut pg_sys::Tuplestorestate, description: pg_sys::TupleDesc) -> Result<(), Error> {
+        // SAFETY: both descriptions are alive; the tuple is copied, and is read as what was compared here.
+        unsafe {
+            let columns = |of: pg_sys::TupleDesc| (*of).attrs.as_slice((*of).natts.max(0) as usize);
+            let types = |of| columns(of).iter().map(|column| column.atttypid);
+            if !types(self.description).eq(types(description)) {
+                return Err(Error::Internal("a statement has other columns than its function".to_owned()));
+            }
+            pg_sys::tuplestore_puttuple(store, self.tuple);
+        }
+        Ok(())
+    }
+
     /// The value of a column, counted from 1; None: null. `T` must be what the statement says.
     pub fn get<T: FromDatum>(&self, column: i32) -> Option<T> {
         let mut is_null = false;

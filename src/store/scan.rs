@@ -104,10 +104,14 @@ thread_local! {
         unique: true,
         known: Cell::new(None),
     } };
-    pub(super) static SHARE: Source<2> = const { Source {
+    pub(super) static SHARE: Source<3> = const { Source {
         table: c"share",
         index: c"share_pkey",
-        columns: [(c"subscription_id", pg_sys::INT8OID), (c"role", pg_sys::NAMEOID)],
+        columns: [
+            (c"subscription_id", pg_sys::INT8OID),
+            (c"role", pg_sys::NAMEOID),
+            (c"accepted_at", pg_sys::TIMESTAMPTZOID),
+        ],
         indexed: &[0, 1],
         unique: true,
         known: Cell::new(None),
@@ -253,9 +257,9 @@ impl Row<'_> {
     }
 }
 
-/// `calsync.share`, by subscription.
+/// What of `calsync.share` was accepted, by subscription: what is only offered counts for nothing.
 pub struct Shares {
-    scan: Scan<2>,
+    scan: Scan<3>,
     /// One for those of a subscription, none for all.
     key: Option<pg_sys::ScanKeyData>,
 }
@@ -291,13 +295,18 @@ impl Shares {
             Some(key) => (std::ptr::from_mut(key), 1),
             None => (std::ptr::null_mut(), 0),
         };
-        // SAFETY: as in `Subscriptions::each`; `layout` has compared the types, and neither column can be null.
+        let place = |number: i16| usize::try_from(number - 1).unwrap_or_default();
+        let last = numbers.iter().copied().max().unwrap_or(0).into();
+        // SAFETY: as in `Subscriptions::each`; `layout` has compared the types, and the key's columns cannot be null.
         unsafe {
             pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
             while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 pgrx::check_for_interrupts!();
-                pg_sys::slot_getsomeattrs_int(slot, numbers[0].max(numbers[1]).into());
-                let datum = |number: i16| *(*slot).tts_values.add(usize::try_from(number - 1).unwrap_or_default());
+                pg_sys::slot_getsomeattrs_int(slot, last);
+                if *(*slot).tts_isnull.add(place(numbers[2])) {
+                    continue;
+                }
+                let datum = |number: i16| *(*slot).tts_values.add(place(number));
                 let role = <&CStr>::from_datum(datum(numbers[1]), false);
                 if role.is_some_and(|role| read(datum(numbers[0]).value() as i64, role).is_break()) {
                     break;

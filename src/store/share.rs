@@ -1,48 +1,106 @@
 //! Shares: who besides the owner may ask about a calendar. How they are read when somebody asks: [`super::availability`].
+//!
+//! A share is an offer until somebody who speaks for its guest accepts it. Otherwise whoever may share could answer for
+//! a name in somebody else's place, or make one that is in use mean two calendars.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::availability;
-use super::owner::{may_see, role_named};
-use super::plan::under_latest_snapshot;
+use super::owner::{may_see, speaks_for};
 use super::subscription::Subscription;
 use crate::error::Error;
 
-/// Lets `with` ask about the calendar, whose row must be locked; saying it again is harmless.
-pub fn add(subscription: &Subscription, with: &str) -> Result<(), Error> {
+/// Offers the calendar, whose row must be locked, to `with`; `accepted`: and that counts at once. Whether it counts now.
+pub fn add(subscription: &Subscription, with: &str, accepted: bool) -> Result<bool, Error> {
     Spi::connect_mut(|client| {
-        client.update(
-            "INSERT INTO calsync.share (subscription_id, role) VALUES ($1, $2::name) \
-             ON CONFLICT (subscription_id, role) DO NOTHING",
+        let table = client.update(
+            "INSERT INTO calsync.share AS h (subscription_id, role, accepted_at) \
+             VALUES ($1, $2::name, CASE WHEN $3 THEN now() END) \
+             ON CONFLICT (subscription_id, role) DO UPDATE SET accepted_at = coalesce(h.accepted_at, excluded.accepted_at) \
+             RETURNING accepted_at IS NOT NULL",
             None,
-            &[subscription.id.into(), with.into()],
+            &[subscription.id.into(), with.into(), accepted.into()],
         )?;
-        Ok(())
+        Ok(table.first().get_one()?.unwrap_or(false))
     })
 }
 
-/// Takes back what `role` may take back: its own calendar of this name is no longer shared with `with`, and if `role` is
-/// a member of `with`, neither is anybody else's. Whether anything was.
+/// Accepts what is shared with `role`, or with a role that it speaks for, of this name and owner. False where all of it was
+/// accepted before.
+pub fn accept(role: pg_sys::Oid, calendar: &str, owner: Option<&str>) -> Result<bool, Error> {
+    let mut meant = named(calendar)?;
+    meant.retain(|share| owner.is_none_or(|owner| share.owner == owner) && speaks_for(role, &share.with));
+    let owners = owners(&meant);
+    match owners.len() {
+        0 => return Err(Error::nothing_offered(calendar, owner)),
+        1 => {}
+        _ => return Err(Error::several_offer(calendar, &owners)),
+    }
+    change(
+        &meant,
+        "UPDATE calsync.share AS h SET accepted_at = now() FROM unnest($1::bigint[], $2::name[]) AS m (id, role) \
+         WHERE h.subscription_id = m.id AND h.role = m.role AND h.accepted_at IS NULL RETURNING h.role",
+    )
+}
+
+/// Takes back what `role` may take back, accepted or not: its own calendar of this name is no longer shared with `with`, and
+/// if `role` speaks for `with`, neither is anybody else's. Whether anything was.
 pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str) -> Result<bool, Error> {
-    let mut found = under_latest_snapshot(|| availability::find_all(role, &[calendar.to_owned()]))?;
-    let mut meant = found.pop().map(|(_, meant)| meant).unwrap_or_default();
-    let owners = meant.iter().filter(|answerer| answerer.owned).map(|answerer| answerer.owner.clone());
-    let owners: Vec<String> = owners.collect();
-    if owners.len() > 1 {
+    let mut meant = named(calendar)?;
+    let is_guest = speaks_for(role, with);
+    meant.retain(|share| share.with == with && (is_guest || may_see(role, &share.owner)));
+    let owners = owners(&meant);
+    if owners.len() > 1 && !is_guest {
         return Err(Error::AmbiguousCalendar { calendar: calendar.to_owned(), owners });
     }
-    let is_guest = role_named(with).is_some() && may_see(role, with);
-    meant.retain(|answerer| answerer.owned || is_guest);
-    let ids: Vec<i64> = meant.into_iter().map(|answerer| answerer.id).collect();
+    change(
+        &meant,
+        "DELETE FROM calsync.share AS h USING unnest($1::bigint[], $2::name[]) AS m (id, role) \
+         WHERE h.subscription_id = m.id AND h.role = m.role RETURNING h.role",
+    )
+}
+
+/// A calendar and a role that it is shared with.
+struct Share {
+    subscription: i64,
+    owner: String,
+    with: String,
+}
+
+/// Every share of a calendar of this name, whoever owns it, as of now.
+fn named(calendar: &str) -> Result<Vec<Share>, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
-            "DELETE FROM calsync.share WHERE subscription_id = ANY ($1) AND role = $2::name RETURNING role",
+            "SELECT h.subscription_id, s.owner::text, h.role::text \
+             FROM calsync.subscription AS s JOIN calsync.share AS h USING (subscription_id) \
+             WHERE s.calendar = $1 ORDER BY s.owner, h.role",
             None,
-            &[ids.into(), with.into()],
+            &[calendar.into()],
         )?;
-        Ok(!table.is_empty())
+        table
+            .map(|row| {
+                Ok(Share {
+                    subscription: row.get(1)?.unwrap_or_default(),
+                    owner: row.get(2)?.unwrap_or_default(),
+                    with: row.get(3)?.unwrap_or_default(),
+                })
+            })
+            .collect()
     })
+}
+
+/// Each once.
+fn owners(shares: &[Share]) -> Vec<String> {
+    let mut owners: Vec<String> = shares.iter().map(|share| share.owner.clone()).collect();
+    owners.dedup();
+    owners
+}
+
+/// Whether the statement, given subscriptions and roles, returned a row.
+fn change(shares: &[Share], sql: &str) -> Result<bool, Error> {
+    let (ids, roles): (Vec<i64>, Vec<String>) =
+        shares.iter().map(|share| (share.subscription, share.with.clone())).unzip();
+    Spi::connect_mut(|client| Ok(!client.update(sql, None, &[ids.into(), roles.into()])?.is_empty()))
 }
 
 /// Forgets shares with roles that there are none of: a new role of that name would be another's.

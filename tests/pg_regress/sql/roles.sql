@@ -136,10 +136,11 @@ BEGIN
             ('see status', 'TABLE calsync.status'),
             ('see health', 'SELECT calsync_health()'),
             ('see titles', 'SELECT calsync_explain(pg_temp.during(0, 7), ''{anna}'')'),
-            ('see events', 'TABLE calsync.event'),
-            ('see occurrences', 'TABLE calsync.occurrence'),
+            ('see events', 'SELECT calsync_events(''{anna}'')'),
             ('follow changes', 'SELECT calsync_changes()'),
-            ('see changes', 'TABLE calsync.change'),
+            ('read events', 'TABLE calsync.event'),
+            ('read occurrences', 'TABLE calsync.occurrence'),
+            ('read changes', 'TABLE calsync.change'),
             ('see tokens', 'TABLE calsync.subscription'),
             ('see credentials', 'TABLE calsync.credential'),
             ('see history', 'TABLE calsync.sync_run'),
@@ -150,6 +151,7 @@ BEGIN
             ('feed', format('SELECT calsync_apply_delta(%L)', pg_temp.changes('anna', 'one', 'one'))),
             ('share', 'SELECT calsync_share(''anna'', ''regress_calsync_tenant'')'),
             ('unshare', 'SELECT calsync_unshare(''anna'', ''regress_calsync_tenant'')'),
+            ('accept a share', 'SELECT calsync_accept_share(''anna'')'),
             ('check', 'SELECT calsync_check()'),
             ('clean', 'SELECT calsync_cleanup()'),
             ('write events', 'UPDATE calsync.event SET summary = NULL'),
@@ -164,22 +166,33 @@ ORDER BY r.place;
 
 -- What each sees of a title: detail all, the others nothing.
 SET ROLE regress_calsync_details;
-SELECT event_id, summary, location FROM calsync.event ORDER BY event_id;
+SELECT calendar, event_id, summary, location, busy_status FROM calsync_events('{anna}');
 SELECT summary, reason FROM calsync_explain(pg_temp.during(1, 2), '{anna}') WHERE blocks;
-SELECT o.event_id, count(*) FROM calsync.occurrence AS o GROUP BY o.event_id ORDER BY o.event_id;
-SELECT event_id, what FROM calsync.change ORDER BY change_id;
+SELECT event_id, what FROM calsync_changes() ORDER BY change_id;
+-- Null is all that the role may see, an empty list is none, and what it may not see is unknown.
+SELECT count(*) FROM calsync_events();
+SELECT count(*) FROM calsync_events('{}');
+SELECT pg_temp.refusal($$ SELECT calsync_events('{anna,boss}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_events('{anna,NULL}') $$);
 SET ROLE regress_calsync_operates;
 SELECT event_id, what FROM calsync_changes() ORDER BY change_id;
 SELECT count(*) FROM calsync_check();
 
--- A detail of somebody else sees no row of it, whatever the statement.
+-- A detail of somebody else sees no row of it, whatever the statement; also not where it was granted the tables.
 RESET ROLE;
 CREATE ROLE regress_calsync_foreign IN ROLE calsync_detail;
+GRANT SELECT ON calsync.event, calsync.occurrence, calsync.change TO regress_calsync_foreign, regress_calsync_details;
 SET ROLE regress_calsync_foreign;
 SELECT (SELECT count(*) FROM calsync.event) AS events, (SELECT count(*) FROM calsync.occurrence) AS occurrences,
        (SELECT count(*) FROM calsync.change) AS changes, (SELECT count(*) FROM calsync.status) AS calendars;
 SELECT count(*) FROM calsync.visible_subscription;
+SELECT count(*) FROM calsync_events();
+SELECT pg_temp.refusal($$ SELECT calsync_events('{anna}') $$);
 SELECT calendar, reason FROM calsync_explain(pg_temp.during(0, 7), '{anna}');
+SET ROLE regress_calsync_details;
+SELECT event_id, summary, location FROM calsync.event ORDER BY event_id;
+SELECT o.event_id, count(*) FROM calsync.occurrence AS o GROUP BY o.event_id ORDER BY o.event_id;
+SELECT event_id, what FROM calsync.change ORDER BY change_id;
 -- Somebody's view of the table shows its reader the reader's rows, too.
 RESET ROLE;
 CREATE VIEW pg_temp.titles AS SELECT summary FROM calsync.event;
@@ -189,6 +202,7 @@ SET ROLE regress_calsync_foreign;
 SELECT count(*) FROM pg_temp.titles;
 RESET ROLE;
 DROP VIEW pg_temp.titles;
+REVOKE SELECT ON calsync.event, calsync.occurrence, calsync.change FROM regress_calsync_foreign, regress_calsync_details;
 SET ROLE regress_calsync_operates;
 SELECT calsync_unsubscribe('anna'), calsync_unsubscribe('mine');
 RESET ROLE;

@@ -12,16 +12,31 @@ SELECT calsync_subscribe('anna', 'none') IS NOT NULL AS subscribed;
 SELECT complete FROM calsync_apply_delta(pg_temp.list('anna', 'one',
     pg_temp.event('a', 1, '08:00', '09:00', '{"summary": "Dentist"}')));
 
--- Before, it does not exist for others; sharing is harmless to repeat.
+-- Before, it does not exist for others; offering is harmless to repeat.
 SET ROLE regress_calsync_guest;
 SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{anna}') $$);
 SET ROLE regress_calsync_host;
-SELECT calsync_share('anna', 'regress_calsync_team'), calsync_share('anna', 'regress_calsync_team') AS again;
-SELECT calendar, owner, role FROM calsync.shares;
+SELECT calsync_share('anna', 'regress_calsync_team') AS counts, calsync_share('anna', 'regress_calsync_team') AS again;
+SELECT calendar, owner, role, accepted_at IS NOT NULL AS accepted FROM calsync.shares;
 SELECT pg_temp.refusal($$ SELECT calsync_share('anna', 'regress_calsync_nobody') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_share('nobody', 'regress_calsync_team') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_share('anna', NULL) $$);
 SELECT pg_temp.refusal($$ SELECT calsync_share(NULL, 'regress_calsync_team') $$);
+
+-- What is offered counts for nothing, until a member of the role accepts it.
+SET ROLE regress_calsync_stranger;
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share('anna') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share('anna', 'regress_calsync_host') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share(NULL) $$);
+SET ROLE regress_calsync_guest;
+SELECT pg_temp.refusal($$ SELECT calsync_busy(pg_temp.during(0, 7), '{anna}') $$);
+SELECT calendar, reason FROM calsync_coverage('{anna}');
+SELECT (SELECT count(*) FROM calsync.status) AS calendars, (SELECT count(*) FROM calsync.visible_subscription) AS visible;
+SELECT calendar, owner, role, accepted_at IS NOT NULL AS accepted FROM calsync.shares;
+SELECT calsync_accept_share('anna') AS accepted, calsync_accept_share('anna', 'regress_calsync_host') AS again;
+SET ROLE regress_calsync_host;
+SELECT calsync_share('anna', 'regress_calsync_team') AS counts;
+SELECT role, accepted_at IS NOT NULL AS accepted FROM calsync.shares;
 
 -- A guest asks as the owner does.
 SET ROLE regress_calsync_guest;
@@ -35,7 +50,7 @@ SELECT pg_temp.refusal($$ SELECT calsync_explain(pg_temp.during(0, 7), '{anna}')
 -- One that may see details sees them.
 SET ROLE regress_calsync_assistant;
 SELECT event_id, summary, blocks FROM calsync_explain(pg_temp.during(0, 7), '{anna}');
-SELECT s.calendar, e.summary FROM calsync.event AS e JOIN calsync.status AS s USING (subscription_id);
+SELECT calendar, summary FROM calsync_events();
 
 -- To change it is the owner's business, and since the guest sees the calendar it is told whose it is.
 SET ROLE regress_calsync_keeper;
@@ -70,12 +85,16 @@ SELECT calsync_pause('anna');
 SET ROLE regress_calsync_guest;
 SELECT count(*) FROM calsync.status;
 
--- Two that are shared, too.
+-- Two that are shared, too; each is accepted by itself.
 SET ROLE regress_calsync_host;
-SELECT calsync_share('anna', 'regress_calsync_guest');
+SELECT calsync_share('anna', 'regress_calsync_guest') AS counts;
 SET ROLE regress_calsync_keeper;
-SELECT calsync_share('anna', 'regress_calsync_guest');
+SELECT calsync_share('anna', 'regress_calsync_guest') AS counts;
 SET ROLE regress_calsync_guest;
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share('anna') $$);
+SELECT calsync_accept_share('anna', 'regress_calsync_host');
+SELECT calsync_is_free(pg_temp.between(1, '08:00', '09:00'), '{anna}');
+SELECT calsync_accept_share('anna', 'regress_calsync_keeper');
 SELECT pg_temp.refusal($$ SELECT calsync_is_free(pg_temp.during(0, 7), '{anna}') $$);
 SELECT calendar, owner, role FROM calsync.shares;
 
@@ -85,6 +104,7 @@ SELECT calsync_unshare('anna', 'regress_calsync_guest');
 SELECT calsync_unsubscribe('anna');
 SET ROLE regress_calsync_guest;
 SELECT calsync_is_free(pg_temp.between(1, '08:00', '09:00'), '{anna}');
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share('anna', 'regress_calsync_keeper') $$);
 SET ROLE regress_calsync_host;
 SELECT calsync_unsubscribe('anna');
 RESET ROLE;
@@ -92,10 +112,39 @@ SELECT count(*) FROM calsync.share;
 SET ROLE regress_calsync_guest;
 SELECT pg_temp.refusal($$ SELECT calsync_is_free(pg_temp.during(0, 7), '{anna}') $$);
 
--- What is shared with a role that is gone is found, and let go.
+-- An offer can be refused, too, and offered again.
 SET ROLE regress_calsync_host;
 SELECT calsync_subscribe('anna', 'none') IS NOT NULL AS subscribed;
-SELECT calsync_share('anna', 'regress_calsync_guest'), calsync_share('anna', 'regress_calsync_team');
+SELECT calsync_share('anna', 'regress_calsync_guest') AS counts;
+SET ROLE regress_calsync_guest;
+SELECT calsync_unshare('anna', 'regress_calsync_guest');
+SELECT pg_temp.refusal($$ SELECT calsync_accept_share('anna') $$);
+SELECT count(*) FROM calsync.shares;
+
+-- Who speaks for both sides need not be asked twice: a member of the other role, a superuser.
+RESET ROLE;
+CREATE ROLE regress_calsync_pool IN ROLE regress_calsync_host, regress_calsync_assistant, calsync_operator;
+SET ROLE regress_calsync_pool;
+SELECT calsync_share('anna', 'regress_calsync_assistant') AS counts;
+RESET ROLE;
+SELECT calsync_share('anna', 'regress_calsync_keeper') AS counts;
+DROP ROLE regress_calsync_pool;
+SET ROLE regress_calsync_host;
+SELECT role, accepted_at IS NOT NULL AS accepted FROM calsync.shares ORDER BY role;
+SELECT calsync_unshare('anna', 'regress_calsync_assistant'), calsync_unshare('anna', 'regress_calsync_keeper');
+
+-- With all who may ask only somebody shares who may say who they are. No reader accepts or refuses for the others.
+SELECT pg_temp.refusal($$ SELECT calsync_share('anna', 'calsync_reader') $$);
+RESET ROLE;
+SELECT calsync_share('anna', 'calsync_reader') AS counts;
+SET ROLE regress_calsync_stranger;
+SELECT calendar, owner FROM calsync.status;
+SELECT calsync_unshare('anna', 'calsync_reader');
+SET ROLE regress_calsync_host;
+SELECT calsync_unshare('anna', 'calsync_reader');
+
+-- What is shared with a role that is gone is found, and let go.
+SELECT calsync_share('anna', 'regress_calsync_guest') AS guest, calsync_share('anna', 'regress_calsync_team') AS team;
 RESET ROLE;
 DROP ROLE regress_calsync_guest;
 SELECT calendar, problem, detail FROM calsync_check();

@@ -61,13 +61,16 @@ fn nobody_waits_for_a_calendar_that_is_not_his() {
         .expect("none of it is about the owner's");
 }
 
-/// The room, shared with a role that may see details, and calendars of somebody else.
+/// The room, shared with a role that may see details and with one that was granted the table; and calendars of somebody
+/// else.
 fn shared_room() -> Fed {
     let mut fed = Fed::new();
     fed.list(&[meeting("a", 1, "08:00", "09:00").saying(json!({"summary": "Salary talk"}))]);
     fed.sql
         .batch_execute(
             "CREATE ROLE assistant LOGIN; GRANT calsync_detail TO assistant; SELECT calsync_share('room', 'assistant'); \
+             CREATE ROLE clerk LOGIN; GRANT calsync_reader TO clerk; SELECT calsync_share('room', 'clerk'); \
+             GRANT SELECT ON calsync.event TO clerk; \
              SELECT calsync_subscribe('c' || n, 'none') FROM generate_series(1, 200) AS n; \
              SELECT calsync_apply_delta(jsonb_build_object('calendar', 'c' || n, 'nextSyncToken', 't', 'items', \
                  jsonb_build_array(jsonb_build_object('id', 'x', 'summary', 'Of ' || n, \
@@ -82,15 +85,15 @@ fn shared_room() -> Fed {
 #[test]
 fn row_security_shows_ones_own_and_asks_no_more_than_it_must() {
     let fed = shared_room();
-    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
-    let room: i64 = assistant.query_one("SELECT subscription_id FROM calsync.status", &[]).expect("one").get(0);
+    let mut clerk = fed.cluster.connect_as("clerk", "postgres").expect("connected");
+    let room: i64 = clerk.query_one("SELECT subscription_id FROM calsync.status", &[]).expect("one").get(0);
 
-    let titles = assistant.query("SELECT summary FROM calsync.event", &[]).expect("her rows");
+    let titles = clerk.query("SELECT summary FROM calsync.event", &[]).expect("her rows");
     assert_eq!(titles.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["Salary talk"]);
 
     let mut plan = |question: &str| -> String {
         let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {question}");
-        let lines = assistant.query(&explain, &[]).expect("a plan");
+        let lines = clerk.query(&explain, &[]).expect("a plan");
         lines.iter().map(|line| line.get::<_, String>(0) + "\n").collect()
     };
     let one = plan(&format!("SELECT * FROM calsync.event WHERE subscription_id = {room} AND event_id = 'a'"));
@@ -102,9 +105,9 @@ fn row_security_shows_ones_own_and_asks_no_more_than_it_must() {
 #[test]
 fn statistics_of_the_tables_show_nobody_titles() {
     let fed = shared_room();
-    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let mut clerk = fed.cluster.connect_as("clerk", "postgres").expect("connected");
 
-    let shown = assistant.query("SELECT FROM pg_stats WHERE schemaname = 'calsync' AND tablename = 'event'", &[]);
+    let shown = clerk.query("SELECT FROM pg_stats WHERE schemaname = 'calsync' AND tablename = 'event'", &[]);
 
     assert!(shown.expect("asked").is_empty());
 }
@@ -112,8 +115,8 @@ fn statistics_of_the_tables_show_nobody_titles() {
 #[test]
 fn a_condition_of_ones_own_is_asked_about_ones_own_rows_only() {
     let fed = shared_room();
-    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
-    assistant
+    let mut clerk = fed.cluster.connect_as("clerk", "postgres").expect("connected");
+    clerk
         .batch_execute(
             "CREATE FUNCTION pg_temp.peek(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \
              $$ BEGIN IF $1 LIKE 'Of %' THEN RAISE EXCEPTION 'saw %', $1; END IF; RETURN true; END $$; \
@@ -141,6 +144,66 @@ fn explain_does_not_tell_a_reader_which_calendars_there_are() {
 }
 
 #[test]
+fn explain_does_not_tell_whoever_sees_details_which_titles_others_have() {
+    let fed = shared_room();
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let mut explained = |title: &str| -> String {
+        let explain = "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT FROM calsync_events() WHERE summary >= ";
+        let lines = assistant.query(&format!("{explain} '{title}'"), &[]).expect("explained");
+        let lines: Vec<String> = lines.iter().map(|row| row.get(0)).collect();
+        lines.join("\n").replace(title, "")
+    };
+
+    assert_eq!(explained("Of"), explained("Og"), "there are 200 titles of somebody else between the two");
+    for table in ["event", "occurrence", "change"] {
+        let refused = assistant.batch_execute(&format!("TABLE calsync.{table}")).expect_err(table);
+        assert_eq!(sqlstate(&refused), "42501", "{table}");
+    }
+}
+
+#[test]
+fn an_offer_neither_answers_for_a_name_nor_makes_it_ambiguous() {
+    let mut fed = Fed::new();
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE victim LOGIN; GRANT calsync_operator TO victim; \
+             CREATE ROLE mallory LOGIN; GRANT calsync_operator TO mallory",
+        )
+        .expect("two tenants");
+    let mut victim = fed.cluster.connect_as("victim", "postgres").expect("connected");
+    let mut mallory = fed.cluster.connect_as("mallory", "postgres").expect("connected");
+    let feed = "SELECT calsync_apply_delta('{\"calendar\": \"NAME\", \"items\": [], \"nextSyncToken\": \"t\"}')";
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+    let mut is_free = |name: &str| -> Result<bool, String> {
+        let asked = victim.query_one(&format!("SELECT calsync_is_free('{day}', '{{{name}}}')"), &[]);
+        asked.map(|row| row.get(0)).map_err(|error| sqlstate(&error).to_owned())
+    };
+    mallory
+        .batch_execute(
+            "SELECT calsync_subscribe('boss', 'none'), calsync_share('boss', 'victim'); \
+             SELECT calsync_subscribe('own', 'none'), calsync_share('own', 'victim')",
+        )
+        .expect("offered");
+    mallory.batch_execute(&feed.replace("NAME", "boss")).expect("an empty calendar");
+
+    assert_eq!(is_free("boss"), Err("SC001".to_owned()), "nobody has said that mallory answers for the boss");
+
+    let mut owner = fed.cluster.connect_as("victim", "postgres").expect("connected");
+    owner.batch_execute("SELECT calsync_subscribe('own', 'none')").expect("subscribed");
+    owner.batch_execute(&feed.replace("NAME", "own")).expect("fed");
+    assert_eq!(is_free("own"), Ok(true), "it means one calendar, the victim's own");
+
+    let everybody =
+        mallory.batch_execute("SELECT calsync_share('boss', 'calsync_reader')").expect_err("with everybody");
+    assert_eq!(sqlstate(&everybody), "42501");
+    let everybody = mallory.batch_execute("SET ROLE calsync_reader; SELECT calsync_accept_share('boss', 'mallory')");
+    assert_eq!(sqlstate(&everybody.expect_err("for everybody")), "42704");
+
+    owner.batch_execute("SELECT calsync_accept_share('boss', 'mallory')").expect("accepted");
+    assert_eq!(is_free("boss"), Ok(true), "now somebody has");
+}
+
+#[test]
 fn a_standby_knows_what_is_shared() {
     let mut fed = shared_room();
     let standby = fed.cluster.standby();
@@ -148,7 +211,7 @@ fn a_standby_knows_what_is_shared() {
     let question = format!("SELECT calsync_is_free('{day}', '{{room}}')");
     let mut assistant = standby.connect_as("assistant", "postgres").expect("connected");
     assert!(!assistant.query_one(&question, &[]).expect("answered").get::<_, bool>(0));
-    assert_eq!(assistant.query("SELECT FROM calsync.event", &[]).expect("rows").len(), 1);
+    assert_eq!(assistant.query("SELECT FROM calsync_events()", &[]).expect("rows").len(), 1);
     assert_eq!(
         sqlstate(&assistant.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect_err("written")),
         "25006"
@@ -169,7 +232,9 @@ fn parallel_workers_know_whom_they_ask_for() {
     let answers = assistant.query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[]);
 
     assert_eq!(answers.expect("answered").len(), 1);
-    assert_eq!(assistant.query("SELECT summary FROM calsync.event", &[]).expect("rows").len(), 1);
+    let mut clerk = fed.cluster.connect_as("clerk", "postgres").expect("connected");
+    clerk.batch_execute("SET force_parallel_mode = on").expect("set");
+    assert_eq!(clerk.query("SELECT summary FROM calsync.event", &[]).expect("rows").len(), 1);
     let refused =
         assistant.query(&format!("SELECT * FROM calsync_busy('{day}', '{{c1}}')"), &[]).expect_err("not hers");
     assert_eq!(sqlstate(&refused), "SC001");
@@ -221,7 +286,12 @@ fn nothing_that_an_operator_may_ask_shows_a_title() {
             assert!(!line.contains("MARKER"), "{question}: {line}");
         }
     }
-    for refused in ["calsync_explain(DAY, '{words}')", "calsync.explain_lines(DAY, '{words}')", "calsync.event"] {
+    for refused in [
+        "calsync_explain(DAY, '{words}')",
+        "calsync.explain_lines(DAY, '{words}')",
+        "calsync_events('{words}')",
+        "calsync.event",
+    ] {
         let refused = format!("SELECT * FROM {}", refused.replace("DAY", &day));
         assert_eq!(sqlstate(&operator.batch_execute(&refused).expect_err(&refused)), "42501", "{refused}");
     }

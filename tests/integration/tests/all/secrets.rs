@@ -116,7 +116,8 @@ fn everything_shown_to(sql: &mut Client) -> String {
     let relations: Vec<String> = sql.query(names, &[]).expect("relations").iter().map(|row| row.get(0)).collect();
     assert!(relations.len() > 5, "{relations:?}");
     let mut shown = String::new();
-    for relation in relations.iter().chain([&"calsync_health()".to_owned(), &"calsync_check()".to_owned()]) {
+    let functions = ["calsync_health()", "calsync_check()", "calsync_events()", "calsync_changes()"].map(str::to_owned);
+    for relation in relations.iter().chain(&functions) {
         match sql.simple_query(&format!("SELECT t::text FROM {relation} AS t")) {
             Ok(rows) => shown.extend(rows.iter().filter_map(|row| match row {
                 SimpleQueryMessage::Row(row) => row.get(0).map(|text| format!("{relation}: {text}\n")),
