@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make lint`: formatting, clippy with warnings denied, pgspot on the extension's SQL, cargo deny on what we depend on.
+# `make lint`: formatting, clippy with warnings denied, pgspot on the SQL, cargo deny on what we depend on, planted bugs in place.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$ROOT"
@@ -46,5 +46,7 @@ cargo fetch --locked --quiet
 "$DENY/bin/cargo-deny" --locked --offline check --hide-inclusion-graph licenses sources bans
 say "checking for known vulnerabilities of what we depend on"
 check_advisories
+say "looking whether each planted bug still has its place (make mutants)"
+for mutation in tests/mutations/*.mutation; do python3 scripts/plant.py "$ROOT" "$mutation"; done
 say "running clippy (two minutes the first time)"
 cargo clippy --locked --workspace --all-targets -- --deny warnings

@@ -17,10 +17,6 @@ say "a copy of Postgres for the mutants"
 rm -rf "$MUTANT_PG" && cp -a "$STAGED_PG" "$MUTANT_PG"
 MUTANT_BIN=$MUTANT_PG/lib/postgresql/$PG_MAJOR/bin
 
-for file in tests/mutations/*.mutation; do
-    python3 scripts/plant.py "$ROOT" "$file" || die "a mutation cannot be planted" "Its old text must follow the source."
-done >/dev/null
-
 # The tests themselves are of the real tree; only what they test is planted. They are kept, lest somebody's editing here
 # while the mutants run be tested with them.
 say "building the tests"
