@@ -127,46 +127,6 @@ impl Error {
         }
     }
 
-    /// A calendar to be shared with all who have a right of the extension, by somebody who may not grant that right.
-    pub fn shared_with_everybody(role: &str) -> Self {
-        Error::Argument {
-            code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            message: format!("a calendar cannot be shared with role \"{role}\" by this role"),
-            detail: "Its members have nothing but a right in common: none could accept it for the others.".into(),
-            hint: format!(
-                "Share it with the roles that are meant; or have a superuser do it, or who was granted {role} WITH ADMIN OPTION."
-            ),
-        }
-    }
-
-    /// Nothing to be accepted: told to a stranger, too, whether there is such a calendar or not.
-    pub fn nothing_offered(calendar: &str, owner: Option<&str>) -> Self {
-        Error::Argument {
-            code: PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            message: match owner {
-                None => format!("nobody shares a calendar \"{calendar}\" with this role"),
-                Some(owner) => format!("role \"{owner}\" shares no calendar \"{calendar}\" with this role"),
-            },
-            detail: "To accept what is shared with a role one must be a member of it, with its rights inherited."
-                .into(),
-            hint: "See calsync.shares for what is offered; the owner offers with calsync_share().".into(),
-        }
-    }
-
-    /// Several roles offer a calendar of this name, and none of them was named.
-    pub fn several_offer(calendar: &str, owners: &[String]) -> Self {
-        Error::Argument {
-            code: PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS,
-            message: format!("several roles share a calendar \"{calendar}\" with this role"),
-            detail: format!("They are: {}.", owners.join(", ")),
-            hint: format!(
-                "Name the one that is meant: SELECT calsync_accept_share('{}', '{}').",
-                literal(calendar),
-                literal(owners.first().map_or("", String::as_str))
-            ),
-        }
-    }
-
     /// More than we are willing to compute or to keep in memory.
     pub fn too_much(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::argument(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, hint)
@@ -494,7 +454,7 @@ fn several(each: &[Error]) -> Parts {
 }
 
 /// For use between single quotes.
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     text.replace('\'', "''")
 }
 

@@ -17,13 +17,25 @@ fn calsync_share(calendar: Option<String>, role: Option<String>) -> bool {
         let role = caller();
         let accepted = speaks_for(role, &with);
         if carries_rights(&with) && !accepted {
-            return Err(Error::shared_with_everybody(&with));
+            return Err(shared_with_everybody(&with));
         }
         as_writing_owner(c"calsync_share()", || {
             share::add(&subscription::find_for_update(role, &calendar)?, &with, accepted)
         })
     };
     share().report()
+}
+
+/// None of those who have a right of the extension could accept a calendar for all who have it.
+fn shared_with_everybody(with: &str) -> Error {
+    Error::Argument {
+        code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        message: format!("this role may not share a calendar with \"{with}\""),
+        detail: "Its members have nothing but a right in common: none could accept it for the others.".into(),
+        hint: format!(
+            "Share it with the roles that are meant; or have a superuser do it, or who was granted {with} WITH ADMIN OPTION."
+        ),
+    }
 }
 
 fn existing(role: &str) -> Result<pg_sys::Oid, Error> {

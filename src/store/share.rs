@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::owner::{may_see, speaks_for};
 use super::subscription::Subscription;
-use crate::error::Error;
+use crate::error::{Error, literal};
 
 /// Offers the calendar, whose row must be locked, to `with`; `accepted`: and that counts at once. Whether it counts now.
 pub fn add(subscription: &Subscription, with: &str, accepted: bool) -> Result<bool, Error> {
@@ -32,9 +32,9 @@ pub fn accept(role: pg_sys::Oid, calendar: &str, owner: Option<&str>) -> Result<
     meant.retain(|share| owner.is_none_or(|owner| share.owner == owner) && speaks_for(role, &share.with));
     let owners = owners(&meant);
     match owners.len() {
-        0 => return Err(Error::nothing_offered(calendar, owner)),
+        0 => return Err(nothing_offered(calendar, owner)),
         1 => {}
-        _ => return Err(Error::several_offer(calendar, &owners)),
+        _ => return Err(several_offer(calendar, &owners)),
     }
     change(
         &meant,
@@ -43,16 +43,43 @@ pub fn accept(role: pg_sys::Oid, calendar: &str, owner: Option<&str>) -> Result<
     )
 }
 
+/// Told to a stranger, too, whether there is such a calendar or not.
+fn nothing_offered(calendar: &str, owner: Option<&str>) -> Error {
+    Error::Argument {
+        code: PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        message: match owner {
+            None => format!("nobody shares a calendar \"{calendar}\" with this role"),
+            Some(owner) => format!("role \"{owner}\" shares no calendar \"{calendar}\" with this role"),
+        },
+        detail: "To accept what is shared with a role one must be a member of it, with its rights inherited.".into(),
+        hint: "See calsync.shares for what is offered; the owner offers with calsync_share().".into(),
+    }
+}
+
+fn several_offer(calendar: &str, owners: &[String]) -> Error {
+    Error::Argument {
+        code: PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS,
+        message: format!("several roles share a calendar \"{calendar}\" with this role"),
+        detail: format!("They are: {}.", owners.join(", ")),
+        hint: format!(
+            "Name the one that is meant: SELECT calsync_accept_share('{}', '{}').",
+            literal(calendar),
+            literal(owners.first().map_or("", String::as_str))
+        ),
+    }
+}
+
 /// Takes back what `role` may take back, accepted or not: its own calendar of this name is no longer shared with `with`, and
 /// if `role` speaks for `with`, neither is anybody else's. Whether anything was.
 pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str) -> Result<bool, Error> {
     let mut meant = named(calendar)?;
-    let is_guest = speaks_for(role, with);
-    meant.retain(|share| share.with == with && (is_guest || may_see(role, &share.owner)));
-    let owners = owners(&meant);
-    if owners.len() > 1 && !is_guest {
+    meant.retain(|share| share.with == with);
+    let (own, others): (Vec<Share>, Vec<Share>) = meant.into_iter().partition(|share| may_see(role, &share.owner));
+    let owners = owners(&own);
+    if owners.len() > 1 {
         return Err(Error::AmbiguousCalendar { calendar: calendar.to_owned(), owners });
     }
+    let meant: Vec<Share> = if speaks_for(role, with) { own.into_iter().chain(others).collect() } else { own };
     change(
         &meant,
         "DELETE FROM calsync.share AS h USING unnest($1::bigint[], $2::name[]) AS m (id, role) \

@@ -98,6 +98,10 @@ SELECT calsync_accept_share('anna', 'regress_calsync_keeper');
 SELECT pg_temp.refusal($$ SELECT calsync_is_free(pg_temp.during(0, 7), '{anna}') $$);
 SELECT calendar, owner, role FROM calsync.shares;
 
+-- Who could mean two of them ends neither.
+RESET ROLE;
+SELECT pg_temp.refusal($$ SELECT calsync_unshare('anna', 'regress_calsync_guest') $$);
+
 -- The owner takes it back, and takes the shares with the calendar.
 SET ROLE regress_calsync_keeper;
 SELECT calsync_unshare('anna', 'regress_calsync_guest');
