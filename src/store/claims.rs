@@ -22,7 +22,7 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub subscription: Subscription,
-    /// Its credential was refused: this round finds out whether it is accepted again.
+    /// Its credential was refused, or could not be opened: this round finds out whether that has changed.
     pub probes: bool,
     /// Its credential was rate limited the last time.
     pub slowed: bool,
@@ -55,7 +55,7 @@ pub enum Permit {
 /// somebody waits for, up to `reserve` more. `permit` is asked for each in
 /// turn, given (owner, name) of its credential; those of `spent` credentials are passed over.
 ///
-/// Of a credential that was refused one calendar is claimed, when its time has come, and no other meanwhile.
+/// Of a credential that was refused, or could not be opened, one calendar is claimed, when its time has come, and no other meanwhile.
 pub fn claim(
     limit: usize,
     reserve: usize,
@@ -122,7 +122,7 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
     };
     Spi::connect_mut(|client| {
         let sql = format!(
-            "SELECT {}, c.refused_at IS NOT NULL AS probes, c.failures > 0 AS slowed, c.generation, \
+            "SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, c.failures > 0 AS slowed, c.generation, \
                  EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE}) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \

@@ -267,11 +267,12 @@ pub fn fail(
     progress: Progress,
     decide: impl FnOnce(u32, Option<DateTime<Utc>>) -> Retry,
 ) -> Result<Outcome<()>, Error> {
-    let generation = claim.generation;
+    let (generation, probes) = (claim.generation, claim.probes);
     let claim = &claim.subscription;
-    let concerns_credential = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential);
+    let concerns_credential =
+        matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential | FailureKind::Unopened);
     let slowed = match &claim.credential {
-        Some(name) if concerns_credential => match credential::try_lock(&claim.owner, name)? {
+        Some(name) if concerns_credential || probes => match credential::try_lock(&claim.owner, name)? {
             Some(failures) => failures,
             None => return Ok(Outcome::Locked),
         },
@@ -305,13 +306,24 @@ pub fn fail(
         })?;
         finish(claim.id, retry.at)?;
         if let Some(name) = &claim.credential {
+            if probes && failure.kind != FailureKind::Unopened {
+                // Whatever came of it, it could be opened.
+                credential::opened((&claim.owner, name, generation))?;
+            }
             match retry.slows {
                 Slows::Calendar => {}
                 Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,
                 Slows::CredentialRefused => {
                     credential::refused((&claim.owner, name, generation), retry.at, &failure.reason)?;
                 }
+                Slows::CredentialUnopened => {
+                    credential::unopened((&claim.owner, name, generation), retry.at, &failure.reason)?;
+                }
             }
+        }
+        // Every minute the same would bury the rest of the history.
+        if failure.kind == FailureKind::Unopened && failing_since.is_some() {
+            return Ok(());
         }
         record(claim.id, progress, "failed", None, Some(&failure.reason))
     })
@@ -322,6 +334,7 @@ fn failing_as(kind: FailureKind) -> &'static str {
         FailureKind::Passing => "passing",
         FailureKind::RateLimited => "rate_limited",
         FailureKind::Credential => "credential",
+        FailureKind::Unopened => "unopened",
         FailureKind::Forbidden => "forbidden",
         FailureKind::NotFound => "not_found",
         FailureKind::RefusedUrl => "refused_url",
