@@ -249,6 +249,11 @@ impl Round {
         if matches!(written, Ok(Outcome::Locked)) { Next::Locked(self) } else { Next::Ended }
     }
 
+    /// Whether the round is one of those that [`end_quiet`] ends.
+    pub fn is_quiet(&self, reading: &Reading, settings: &Settings) -> bool {
+        self.quiet(reading, settings).is_some()
+    }
+
     /// The successor, where the round is one poll that brought nothing else, and nothing hangs on its end but the time.
     fn quiet<'a>(&'a self, reading: &'a Reading, settings: &Settings) -> Option<Quiet<'a>> {
         let Subscription { time_zone, covered, .. } = &self.claim.subscription;
@@ -270,14 +275,19 @@ impl Round {
     }
 }
 
-/// Ends the rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
-pub fn end_quiet(read: &mut Vec<(Round, Heard, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
-    let quiet: Vec<Quiet> = read.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
+/// Ends rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
+pub fn end_quiet(
+    brought_nothing: &mut Vec<(Round, Heard, Reading)>,
+    transactions: &mut impl Transactions,
+    settings: &Settings,
+) {
+    let quiet: Vec<Quiet> =
+        brought_nothing.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
     if quiet.is_empty() {
         return;
     }
     if let Ok(ended) = transactions.run(&mut || rounds::commit_quiet(&quiet)) {
-        read.retain(|(round, _, _)| !ended.contains(&round.claim.subscription.id));
+        brought_nothing.retain(|(round, _, _)| !ended.contains(&round.claim.subscription.id));
     }
 }
 
