@@ -34,6 +34,7 @@ mod series;
 mod silence;
 mod store;
 mod sync;
+mod tenants;
 mod tls;
 mod waiting;
 mod worker;
