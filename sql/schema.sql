@@ -89,7 +89,8 @@ COMMENT ON COLUMN calsync.subscription.time_zone IS
     'IANA zone in which all-day events are read: the provider''s once it has said it, until then as subscribed';
 COMMENT ON COLUMN calsync.subscription.max_staleness IS 'From options; overrides calsync.max_staleness';
 COMMENT ON COLUMN calsync.subscription.token_params IS
-    'The request parameters the sync token belongs to; with other parameters it is worthless';
+    'The request parameters the sync token belongs to and, where remote_id means another calendar for another person, the '
+    'credential''s generation; with others it is worthless';
 COMMENT ON COLUMN calsync.subscription.covered IS 'The window in which calsync.occurrence is complete';
 COMMENT ON COLUMN calsync.subscription.complete_from IS
     'Events that ended before this were pruned, so that nothing earlier can be covered until a full sync; null: none were';
@@ -258,7 +259,8 @@ CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) W
 COMMENT ON TABLE calsync.channel IS
     'A provider''s push subscription to one of its calendars, watched with one credential: shared by all subscriptions of '
     'that, and there until it has ended at the provider, whatever becomes of them';
-COMMENT ON COLUMN calsync.channel.generation IS 'Of the credential that it was asked for with';
+COMMENT ON COLUMN calsync.channel.generation IS
+    'Of the credential that it was asked for with. Once that is replaced no poll is put off for it';
 COMMENT ON COLUMN calsync.channel.state IS
     'opening: asked for, the answer is awaited; lost: no answer came, a message would show that it is open; refused: tried '
     'again at due_at; open; stopping: nobody needs it; ended: stopped, or expired';

@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use calsync_integration::{ALICE, ServiceAccountKey, World, eventually, problems};
+use calsync_integration::{ALICE, ServiceAccountKey, World, eventually, oauth, problems};
 use fake_google::{Action, Fault};
 use serde_json::{Value, json};
-
-fn oauth(refresh_token: &str) -> Value {
-    json!({ "client_id": "app.example", "client_secret": "client secret".replace(' ', "-"), "refresh_token": refresh_token })
-}
 
 /// Google asks for tokens; nothing is subscribed.
 fn closed_world() -> World {

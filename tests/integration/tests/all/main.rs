@@ -27,6 +27,7 @@ mod push;
 mod reading;
 mod receivers;
 mod recorded;
+mod replaced;
 mod retention;
 mod roles;
 mod secrets;
