@@ -30,6 +30,7 @@ mod recorded;
 mod replaced;
 mod retention;
 mod roles;
+mod rotation;
 mod secrets;
 mod series;
 mod silence;
