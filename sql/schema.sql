@@ -244,6 +244,7 @@ CREATE TABLE calsync.channel (
     failures       integer NOT NULL DEFAULT 0,
     refused_for    text CHECK (refused_for OPERATOR(pg_catalog.=) ANY ('{calendar,address,request}')),
     last_error     text,
+    home           text,
     CHECK ((state OPERATOR(pg_catalog.=) 'refused') OPERATOR(pg_catalog.=) (refused_for IS NOT NULL)),
     CHECK ((state OPERATOR(pg_catalog.=) 'ended') OPERATOR(pg_catalog.=) (ended_at IS NOT NULL)),
     CHECK (expires_at OPERATOR(pg_catalog.<=) (requested_at OPERATOR(pg_catalog.+) interval '8808 hours'))
@@ -274,7 +275,9 @@ COMMENT ON COLUMN calsync.channel.confirmed_at IS
 COMMENT ON COLUMN calsync.channel.expires_at IS 'When the provider ends it; while no answer has come, the latest that can be';
 COMMENT ON COLUMN calsync.channel.due_at IS
     'opening: when the answer is given up; lost and refused: when it is asked for again; open: when its successor is opened; '
-    'stopping: when that is tried next';
+    'stopping: when that is tried next; infinity: it cannot be, and ends by itself';
+COMMENT ON COLUMN calsync.channel.home IS
+    'The server and the database that asked for it: to a copy of that it has ended. Null: whoever has the row';
 
 CREATE TABLE calsync.sync_run (
     subscription_id bigint NOT NULL,

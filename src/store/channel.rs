@@ -16,6 +16,7 @@ use calsync_core::schedule;
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, Utc};
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use sha2::{Digest, Sha256};
@@ -45,6 +46,13 @@ const WANTS: &str = "s.provider = 'google' AND s.state NOT IN ('paused', 'gone')
 
 /// Nothing keeps the credential `c` of whatever asks from being used.
 const MAY_ASK: &str = "(c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) AND c.refused_at IS NULL";
+
+/// Which database of which server this is. A channel that another one asked for came with a copy (a dump, a template): it
+/// tells the original, which stops it when its time has come.
+pub fn home() -> String {
+    // SAFETY: reads what the server knows of itself, and a variable of the backend.
+    unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
 
 /// What a channel is for, as whoever asks for it needs it.
 #[derive(Debug, Clone)]
@@ -85,7 +93,7 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 fn random_hex(bytes: usize) -> Result<String, Error> {
     let mut random = vec![0u8; bytes];
     // SAFETY: fills a buffer of the size it is told.
-    if !unsafe { pgrx::pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
+    if !unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
         return Err(Error::Internal("the system gives no random bytes".to_owned()));
     }
     Ok(random.iter().fold(String::new(), |mut text, byte| {
@@ -195,13 +203,14 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
             channel::LIFETIME.as_secs_f64().into(),
             lease.as_secs_f64().into(),
             i32::try_from(channel.failures).unwrap_or(i32::MAX).into(),
+            home().into(),
         ];
         // Should the answer not come: it lives at most as long as was asked for, from when it was asked for.
         let table = client.update(
             "INSERT INTO calsync.channel (channel_id, provider, owner, credential, remote_id, generation, state, address, \
-                 token_hash, expires_at, due_at, failures) \
+                 token_hash, expires_at, due_at, failures, home) \
              VALUES ($1, 'google', $2::name, $3, $4, $5, 'opening', $6, $7, \
-                 now() + make_interval(secs => $8 + $9), now() + make_interval(secs => $9), $10) \
+                 now() + make_interval(secs => $8 + $9), now() + make_interval(secs => $9), $10, $11) \
              ON CONFLICT (remote_id, owner, provider, (coalesce(credential, ''))) WHERE state = 'opening' DO NOTHING \
              RETURNING channel_id",
             None,
@@ -280,7 +289,7 @@ pub fn claim_stops(
     Ok(claims)
 }
 
-/// It is open, as the provider says.
+/// It is open, as the provider says. A message that came before the answer said when it ends, too, and an answer may not.
 pub fn opened(
     channel: &Channel,
     resource_id: &str,
@@ -290,9 +299,10 @@ pub fn opened(
     while_there(&channel.id, || {
         update(
             "UPDATE calsync.channel SET resource_id = $2, opened_at = coalesce(opened_at, now()), failures = 0, \
-                 expires_at = least($3, requested_at + interval '366 days'), last_error = NULL, \
+                 expires_at = least($3, CASE WHEN confirmed_at IS NOT NULL THEN expires_at END, \
+                     requested_at + interval '366 days'), last_error = NULL, \
                  state = CASE WHEN state IN ('opening', 'lost') THEN 'open' ELSE state END, \
-                 due_at = CASE WHEN state = 'stopping' THEN due_at ELSE $4 END \
+                 due_at = CASE state WHEN 'stopping' THEN due_at WHEN 'open' THEN least(due_at, $4) ELSE $4 END \
              WHERE channel_id = $1 AND state <> 'ended'",
             &[
                 channel.id.as_str().into(),
@@ -369,11 +379,11 @@ pub fn not_stopped(
     })
 }
 
-/// Whoever asks may not stop it: it is left to its end, and what it tells until then is taken.
+/// Whoever asks may not stop it: it is left to its end, without another try, and what it tells until then is taken.
 pub fn left(channel: &Channel, failure: &Failure) -> Result<Outcome<()>, Error> {
     while_there(&channel.id, || {
         update(
-            "UPDATE calsync.channel SET last_error = $2, due_at = expires_at \
+            "UPDATE calsync.channel SET last_error = $2, due_at = 'infinity' \
              WHERE channel_id = $1 AND state = 'stopping'",
             &[channel.id.as_str().into(), failure.reason.as_str().into()],
         )
@@ -429,6 +439,7 @@ pub enum Wish<'a> {
 /// calendars whose channel was lost are polled as all others.
 pub fn settle(wish: Wish) -> Result<(), Error> {
     mark("ch.state NOT IN ('refused', 'ended') AND ch.expires_at <= clock_timestamp()", &[], ENDED)?;
+    mark("ch.state NOT IN ('refused', 'ended') AND ch.home <> $1", &[home().into()], ENDED)?;
     mark(
         "ch.state = 'opening' AND ch.due_at <= clock_timestamp()",
         &[],

@@ -21,6 +21,7 @@ mod key_file;
 mod limits;
 mod network;
 mod notifications;
+mod openings;
 mod operations;
 mod peers;
 mod push;
