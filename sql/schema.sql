@@ -251,11 +251,11 @@ CREATE TABLE calsync.channel (
 );
 CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, provider, (coalesce(credential, '')))
     WHERE state OPERATOR(pg_catalog.=) 'opening';
-CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner);
+CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state OPERATOR(pg_catalog.=) 'stopping';
 CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
 CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for OPERATOR(pg_catalog.=) 'address';
-CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner);
+CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;
 COMMENT ON TABLE calsync.channel IS
     'A provider''s push subscription to one of its calendars, watched with one credential: shared by all subscriptions of '

@@ -27,9 +27,10 @@ use super::rounds::Outcome;
 use super::time;
 use crate::error::Error;
 
-/// Channel `ch` is one of the calendar of subscription `s`.
+/// Channel `ch` is one of the calendar of subscription `s`. As the indexes have it: of thousands of people the calendar may
+/// be called `primary`, and only the credential tells them apart. (No credential's name is empty.)
 pub const WATCHES: &str = "ch.remote_id = s.remote_id AND ch.owner = s.owner AND ch.provider = s.provider \
-     AND ch.credential IS NOT DISTINCT FROM s.credential";
+     AND coalesce(ch.credential, '') = coalesce(s.credential, '')";
 
 /// Channel `ch` was asked for with its credential as it is now. One that was replaced may be another person's, and what
 /// tells of that person's calendar tells nothing of this one's.
@@ -165,7 +166,7 @@ fn to_open(address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel
                      ELSE false END) \
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS r WHERE r.refused_for = 'address' AND r.owner = s.owner \
-                     AND r.credential IS NOT DISTINCT FROM s.credential AND r.address = $1 AND r.due_at > now()) \
+                     AND coalesce(r.credential, '') = coalesce(s.credential, '') AND r.address = $1 AND r.due_at > now()) \
          ORDER BY s.subscription_id LIMIT $3"
     );
     Spi::connect(|client| {
@@ -225,7 +226,7 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
                 .update(
                     "DELETE FROM calsync.channel WHERE channel_id IN ( \
                          SELECT channel_id FROM calsync.channel WHERE remote_id = $1 AND owner = $2::name \
-                             AND credential IS NOT DISTINCT FROM $3 AND state = 'refused' FOR UPDATE SKIP LOCKED)",
+                             AND coalesce(credential, '') = coalesce($3, '') AND state = 'refused' FOR UPDATE SKIP LOCKED)",
                     None,
                     &target,
                 )
@@ -457,7 +458,7 @@ pub fn settle(wish: Wish) -> Result<(), Error> {
                  AND EXISTS (SELECT FROM calsync.subscription AS s WHERE {WATCHES} AND {WANTS}) \
                  AND NOT EXISTS (SELECT FROM calsync.channel AS newer WHERE newer.remote_id = ch.remote_id \
                      AND newer.owner = ch.owner AND newer.provider = ch.provider \
-                     AND newer.credential IS NOT DISTINCT FROM ch.credential AND newer.state = 'open' \
+                     AND coalesce(newer.credential, '') = coalesce(ch.credential, '') AND newer.state = 'open' \
                      AND newer.address = ch.address AND newer.confirmed_at IS NOT NULL AND newer.expires_at > now() \
                      AND (newer.generation, newer.requested_at, newer.channel_id) \
                          > (ch.generation, ch.requested_at, ch.channel_id)))"

@@ -24,6 +24,7 @@ mod notifications;
 mod openings;
 mod operations;
 mod peers;
+mod primaries;
 mod push;
 mod reading;
 mod receivers;
