@@ -280,3 +280,24 @@ fn channels_of_many_calendars_are_replaced_each_once() {
     assert_eq!((pushed.asked("/watch"), pushed.asked("/stop")), (30, 30));
     assert_eq!(pushed.world.lists().len(), pushed.world.deltas(), "none is listed anew");
 }
+
+#[test]
+fn a_channel_that_was_being_opened_when_its_credential_was_replaced_gets_a_successor() {
+    let mut pushed = Pushed::new();
+    pushed.world.google.add_fault(Fault::latency(Duration::from_millis(1500)).on_path("/watch").times(1));
+    alices_primary(&mut pushed.world);
+    eventually("it is asked for", || pushed.asked("/watch") == 1);
+    pushed.world.add_credential("team", &oauth("1//alice-again"));
+    let answered = "SELECT count(*) FROM calsync.channel WHERE opened_at IS NOT NULL AND confirmed_at IS NOT NULL";
+    eventually("it is open", || pushed.world.count(answered) == 1);
+
+    pushed.world.sync();
+    assert_eq!(is_pushed(&mut pushed), "false", "it was opened for whoever was there before");
+
+    eventually("another takes its place", || {
+        pushed.look();
+        pushed.states() == ["ended", "open"]
+    });
+    pushed.world.sync();
+    assert_eq!((is_pushed(&mut pushed).as_str(), pushed.asked("/watch")), ("true", 2));
+}
