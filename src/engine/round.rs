@@ -88,9 +88,11 @@ impl Round {
         let now = Utc::now();
         let Subscription { sync_token, token_params, .. } = &claim.subscription;
         let incremental = claim.subscription.options().is_ok_and(|options| options.incremental);
-        // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently").
+        // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently"), and to the
+        // person whose calendar it is of.
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
         let is_good = incremental
-            && token_params.as_deref() == Some(google::parameters_version())
+            && token_params.as_deref() == Some(&parameters)
             && !is_full_sync_due(&claim.subscription, settings, now);
         let expected = sync_token.clone().filter(|_| is_good);
         Round {
@@ -128,6 +130,7 @@ impl Round {
             name,
             generation: self.claim.generation,
             remote_id: self.claim.subscription.remote_id.clone(),
+            exactly: google::is_relative(&self.claim.subscription.remote_id),
             not_before: self.claim.probes.then_some(self.begun_at),
         })
     }
@@ -179,10 +182,10 @@ impl Round {
     fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
         let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
         let pushed = self.claim.watched && settings.push_poll_interval > interval;
-        // Nor so rarely that a calendar without news would be called stale.
         let own_limit = self.claim.subscription.options().ok().and_then(|options| options.max_staleness);
         let limit = own_limit.unwrap_or_else(|| Duration::from_secs(settings::max_staleness().max(0) as u64));
-        let wait = if pushed { settings.push_poll_interval.min(limit / 2).max(interval) } else { interval };
+        let rarely = pushed.then_some(settings.push_poll_interval);
+        let wait = schedule::wait_for_next_poll(interval, rarely, limit);
         NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()), pushed }
     }
 
