@@ -89,7 +89,8 @@ COMMENT ON COLUMN calsync.subscription.time_zone IS
     'IANA zone in which all-day events are read: the provider''s once it has said it, until then as subscribed';
 COMMENT ON COLUMN calsync.subscription.max_staleness IS 'From options; overrides calsync.max_staleness';
 COMMENT ON COLUMN calsync.subscription.token_params IS
-    'The request parameters the sync token belongs to; with other parameters it is worthless';
+    'The request parameters the sync token belongs to and, where remote_id means another calendar for another person, the '
+    'credential''s generation; with others it is worthless';
 COMMENT ON COLUMN calsync.subscription.covered IS 'The window in which calsync.occurrence is complete';
 COMMENT ON COLUMN calsync.subscription.complete_from IS
     'Events that ended before this were pruned, so that nothing earlier can be covered until a full sync; null: none were';
@@ -249,22 +250,24 @@ CREATE TABLE calsync.channel (
     failures       integer NOT NULL DEFAULT 0,
     refused_for    text CHECK (refused_for OPERATOR(pg_catalog.=) ANY ('{calendar,address,request}')),
     last_error     text,
+    home           text,
     CHECK ((state OPERATOR(pg_catalog.=) 'refused') OPERATOR(pg_catalog.=) (refused_for IS NOT NULL)),
     CHECK ((state OPERATOR(pg_catalog.=) 'ended') OPERATOR(pg_catalog.=) (ended_at IS NOT NULL)),
     CHECK (expires_at OPERATOR(pg_catalog.<=) (requested_at OPERATOR(pg_catalog.+) interval '8808 hours'))
 );
 CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, provider, (coalesce(credential, '')))
     WHERE state OPERATOR(pg_catalog.=) 'opening';
-CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner);
+CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state OPERATOR(pg_catalog.=) 'stopping';
 CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
 CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for OPERATOR(pg_catalog.=) 'address';
-CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner);
+CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;
 COMMENT ON TABLE calsync.channel IS
     'A provider''s push subscription to one of its calendars, watched with one credential: shared by all subscriptions of '
     'that, and there until it has ended at the provider, whatever becomes of them';
-COMMENT ON COLUMN calsync.channel.generation IS 'Of the credential that it was asked for with';
+COMMENT ON COLUMN calsync.channel.generation IS
+    'Of the credential that it was asked for with. Once that is replaced no poll is put off for it';
 COMMENT ON COLUMN calsync.channel.state IS
     'opening: asked for, the answer is awaited; lost: no answer came, a message would show that it is open; refused: tried '
     'again at due_at; open; stopping: nobody needs it; ended: stopped, or expired';
@@ -278,7 +281,9 @@ COMMENT ON COLUMN calsync.channel.confirmed_at IS
 COMMENT ON COLUMN calsync.channel.expires_at IS 'When the provider ends it; while no answer has come, the latest that can be';
 COMMENT ON COLUMN calsync.channel.due_at IS
     'opening: when the answer is given up; lost and refused: when it is asked for again; open: when its successor is opened; '
-    'stopping: when that is tried next';
+    'stopping: when that is tried next; infinity: it cannot be, and ends by itself';
+COMMENT ON COLUMN calsync.channel.home IS
+    'The server and the database that asked for it: to a copy of that it has ended. Null: whoever has the row';
 
 CREATE TABLE calsync.sync_run (
     subscription_id bigint NOT NULL,

@@ -33,6 +33,7 @@ SELECT s.calendar,
                WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
                  AND h.provider OPERATOR(pg_catalog.=) s.provider
                  AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
+                 AND h.generation OPERATOR(pg_catalog.=) coalesce(c.generation, 0)
                  AND h.state OPERATOR(pg_catalog.=) 'open' AND h.confirmed_at IS NOT NULL
                  AND h.expires_at OPERATOR(pg_catalog.>) pg_catalog.now()) AS pushed,
        (SELECT h.last_error FROM calsync.channel AS h

@@ -252,7 +252,7 @@ fn define_answers() {
     GucRegistry::define_int_guc(
         c"calsync.max_staleness",
         c"How old a calendar's last sync may be before answers about it are refused (SC003).",
-        c"Keep it longer than calsync.push_poll_interval, or healthy calendars are called stale.",
+        c"Calendars are polled at least twice within what the configuration says.",
         &MAX_STALENESS,
         1,
         3650 * DAY,

@@ -1,6 +1,6 @@
 //! `calsync_rotate_key`, `calsync_keys`.
 //!
-//! The hard cases, each with a test in `tests/integration/tests/all/rotation.rs`:
+//! The hard cases, each with a test in `tests/integration/tests/all/key_rotation.rs`:
 //! - when each database of the cluster has been rotated once, all are sealed with the same key
 //! - a forgotten transaction that has sealed a secret holds up neither the worker nor anybody else, and is told
 //! - what becomes free while a rotation looks is taken up

@@ -6,7 +6,7 @@
 
 use calsync_core::providers::google::channel::renewal;
 use calsync_core::providers::google::notification::Notification;
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use pgrx::AnyElement;
 use pgrx::prelude::*;
 use subtle::ConstantTimeEq;
@@ -63,9 +63,10 @@ fn take(message: &Notification) -> Result<Status, Error> {
         return Ok(Status::Forged);
     }
     let Known { requested_at, expires_at, is_answered, .. } = known;
-    // The provider's answer has the better word on when it ends; and what is still told of has not ended, whatever the
-    // clocks say.
-    let said = message.expires_at.filter(|said| !is_answered && *said > Utc::now());
+    // The provider's answer has the better word on when it ends, to the millisecond, if it has one; and what is still told
+    // of has not ended, whatever the clocks say.
+    let is_sooner = |said: &DateTime<Utc>| *said < expires_at - TimeDelta::minutes(1);
+    let said = message.expires_at.filter(|said| (!is_answered || is_sooner(said)) && *said > Utc::now());
     let expires_at = said.unwrap_or(expires_at);
     if notification::take(message, expires_at, renewal(requested_at, expires_at, crate::engine::random()))? {
         worker::wake::worker_at_commit();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use calsync_core::budget::Spent;
 use calsync_core::providers::google::channel::{
-    self, Opening, Refusal, RefusedFor, StopRequest, Stopping, WatchRequest,
+    self, OpenedBy, Opening, Refusal, RefusedFor, StopRequest, Stopping, WatchRequest,
 };
 use calsync_core::providers::{Answer, Request};
 use calsync_core::sync::{Failure, FailureKind};
@@ -23,7 +23,7 @@ use super::transactions::{Transactions, UnitFailed};
 use super::{Engine, LOCKED_RETRY, lease, random};
 use crate::error::Error;
 use crate::settings::{Settings, Webhook};
-use crate::store::channel::{self as store, Channel, Token, Wish};
+use crate::store::channel::{self as store, Channel, Stop, Token, Wish};
 use crate::store::claims::{Permit, do_not_wait_for_the_disk};
 use crate::store::notification;
 use crate::store::rounds::Outcome;
@@ -64,14 +64,22 @@ pub struct ChannelFlight {
 
 enum What {
     Watch { token: Token, asked_at: DateTime<Utc> },
-    Stop { resource_id: String },
+    Stop { resource_id: String, opened_by: OpenedBy },
 }
 
 /// What the answer to such a request means.
 enum Meaning {
-    Opened { resource_id: String, expires_at: DateTime<Utc> },
-    NotOpened { refused: Option<RefusedFor>, failure: Failure },
+    Opened {
+        resource_id: String,
+        expires_at: DateTime<Utc>,
+    },
+    NotOpened {
+        refused: Option<RefusedFor>,
+        failure: Failure,
+    },
     Stopped,
+    /// It is not for us to stop it.
+    Left(Failure),
     NotStopped(Failure),
 }
 
@@ -84,7 +92,14 @@ impl ChannelFlight {
     pub fn wanted(&self) -> Option<Wanted> {
         let (owner, name) = self.channel.credential()?;
         let Channel { generation, remote_id, .. } = &self.channel;
-        Some(Wanted { owner, name, generation: *generation, remote_id: remote_id.clone(), not_before: None })
+        Some(Wanted {
+            owner,
+            name,
+            generation: *generation,
+            remote_id: remote_id.clone(),
+            exactly: false,
+            not_before: None,
+        })
     }
 
     pub fn request(&mut self, pass: Option<&Pass>, settings: &Settings) -> Request {
@@ -102,7 +117,7 @@ impl ChannelFlight {
                 authorization,
             }
             .request(),
-            What::Stop { resource_id } => {
+            What::Stop { resource_id, .. } => {
                 StopRequest { base_url, channel_id: id, resource_id, authorization }.request()
             }
         }
@@ -127,8 +142,9 @@ impl ChannelFlight {
                 Opening::Unknown(failure) => Meaning::NotOpened { refused: None, failure },
                 Opening::Refused(Refusal { why, failure }) => Meaning::NotOpened { refused: Some(why), failure },
             },
-            What::Stop { .. } => match channel::read_stopping(answer) {
+            What::Stop { opened_by, .. } => match channel::read_stopping(answer, *opened_by) {
                 Stopping::Gone => Meaning::Stopped,
+                Stopping::NotOurs(failure) => Meaning::Left(failure),
                 Stopping::Failed(failure) => Meaning::NotStopped(failure),
             },
         }
@@ -153,6 +169,7 @@ impl ChannelFlight {
                 store::not_opened(channel, *refused, failure, retry_at, random)
             }
             Meaning::Stopped => store::stopped(channel),
+            Meaning::Left(failure) => store::left(channel, failure),
             Meaning::NotStopped(failure) => {
                 let retry_at = channel::next_stop(now, channel.failures, failure, random);
                 store::not_stopped(channel, failure, retry_at, random)
@@ -164,7 +181,7 @@ impl ChannelFlight {
 impl Meaning {
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Meaning::NotOpened { failure, .. } | Meaning::NotStopped(failure) => Some(failure),
+            Meaning::NotOpened { failure, .. } | Meaning::Left(failure) | Meaning::NotStopped(failure) => Some(failure),
             Meaning::Opened { .. } | Meaning::Stopped => None,
         }
     }
@@ -258,8 +275,8 @@ impl Engine {
             store::claim_stops(room, lease(settings), |credential| permit(budgets, &awaited, credential, settings))
         })?;
         let count = claims.len();
-        for (channel, resource_id) in claims {
-            self.ask(channel, What::Stop { resource_id }, transactions, settings);
+        for Stop { channel, resource_id, opened_by } in claims {
+            self.ask(channel, What::Stop { resource_id, opened_by }, transactions, settings);
         }
         Ok(count)
     }

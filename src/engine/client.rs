@@ -23,6 +23,10 @@ use crate::settings::Settings;
 /// The most that an answer's head may take.
 const LARGEST_HEAD: usize = 64 * 1024;
 
+/// The most that is read of what is no list of events: an error, a grant, a channel. They are read as JSON values, which
+/// take many times the space of their text.
+const LARGEST_OTHER: u64 = 64 * 1024;
+
 /// The settings that concern the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manners {
@@ -94,26 +98,35 @@ impl Client {
             Method::Post(body) => call.method("POST").body(body.as_str()).map(|call| self.agent.run(call)),
         };
         match answered {
-            Ok(Ok(response)) => self.read(response),
+            Ok(Ok(response)) => self.read(response, matches!(request.method, Method::Get)),
             Ok(Err(error)) => unanswered(&error),
             Err(_) => Answer::None { reason: "the request cannot be written as HTTP".to_owned() },
         }
     }
 
-    fn read(&self, mut response: ureq::http::Response<ureq::Body>) -> Answer {
+    fn read(&self, mut response: ureq::http::Response<ureq::Body>, is_list: bool) -> Answer {
         let status = response.status().as_u16();
+        let is_error = status != 200;
         let retry_after = response
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| calsync_core::providers::read_retry_after(value, chrono::Utc::now()));
-        let most = self.max_response_size;
+        let (most, bound) = match is_list && !is_error {
+            true => (self.max_response_size, "calsync.max_response_size"),
+            false => (LARGEST_OTHER.min(self.max_response_size), "an answer of its kind is"),
+        };
         let mut body = Vec::new();
         // Of what has been unpacked: a small answer may grow large.
         match response.body_mut().as_reader().take(most + 1).read_to_end(&mut body) {
-            Ok(_) if body.len() as u64 > most => Answer::None {
-                reason: format!("the answer is larger than calsync.max_response_size ({} kB)", most / 1024),
-            },
+            // What an error says counts more than how long it goes on.
+            Ok(_) if body.len() as u64 > most && is_error => {
+                body.truncate(most as usize);
+                Answer::Http { status, retry_after, body }
+            }
+            Ok(_) if body.len() as u64 > most => {
+                Answer::None { reason: format!("the answer is larger than {bound} ({} kB)", most / 1024) }
+            }
             Ok(_) => Answer::Http { status, retry_after, body },
             Err(error) => broken_off(error),
         }

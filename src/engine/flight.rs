@@ -61,6 +61,11 @@ impl Engine {
                 self.fly(Flight::Token(refresh), request);
             }
             Authorization::Failed(failure) => self.give_up(flight, failure, transactions, settings),
+            Authorization::Replaced => match flight {
+                // Its calendar may have become another one: it is begun anew.
+                Flight::Round(round) => round.give_back(transactions),
+                Flight::Channel(_) | Flight::Token(_) => {}
+            },
         }
     }
 

@@ -182,9 +182,10 @@ impl Engine {
 
     /// Applies the answers that have come, and sends what was held back. What fails is that calendar's failure.
     ///
-    /// An answer with news is a transaction of its own; those that say "nothing new" share one.
+    /// An answer with news is a transaction of its own, and forgotten before the next is read: as rows it takes many times
+    /// the space of its text. Those that say "nothing new" share a transaction.
     pub fn handle_answers(&mut self, transactions: &mut impl Transactions, settings: &Settings) {
-        let mut read: Vec<(Round, Heard, Reading)> = Vec::new();
+        let mut quiet: Vec<(Round, Heard, Reading)> = Vec::new();
         let mut again: Vec<Round> = Vec::new();
         for Exchange { ticket, answer } in self.http.take_answers() {
             let Some((flight, mask)) = self.flights.remove(&ticket) else { continue };
@@ -201,14 +202,18 @@ impl Engine {
                     let reading = round.read(&heard).masked(&mask);
                     let heard = reading.failure().cloned().map_or(heard, Heard::Failure);
                     self.note(reading.is_failure(), reading.is_providers_trouble(), settings);
-                    read.push((*round, heard, reading));
+                    if round.is_quiet(&reading, settings) {
+                        quiet.push((*round, heard, reading));
+                    } else {
+                        self.act(*round, heard, reading, Instant::now(), transactions, settings);
+                    }
                 }
                 Flight::Channel(flight) => self.channel_answered(*flight, answer, transactions, settings),
                 Flight::Token(refresh) => self.token_came(&refresh, &answer, transactions, settings),
             }
         }
-        round::end_quiet(&mut read, transactions, settings);
-        for (round, heard, reading) in read {
+        round::end_quiet(&mut quiet, transactions, settings);
+        for (round, heard, reading) in quiet {
             self.act(round, heard, reading, Instant::now(), transactions, settings);
         }
         for round in again {

@@ -88,9 +88,11 @@ impl Round {
         let now = Utc::now();
         let Subscription { sync_token, token_params, .. } = &claim.subscription;
         let incremental = claim.subscription.options().is_ok_and(|options| options.incremental);
-        // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently").
+        // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently"), and to the
+        // person whose calendar it is of.
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
         let is_good = incremental
-            && token_params.as_deref() == Some(google::parameters_version())
+            && token_params.as_deref() == Some(&parameters)
             && !is_full_sync_due(&claim.subscription, settings, now);
         let expected = sync_token.clone().filter(|_| is_good);
         Round {
@@ -128,6 +130,7 @@ impl Round {
             name,
             generation: self.claim.generation,
             remote_id: self.claim.subscription.remote_id.clone(),
+            exactly: google::is_relative(&self.claim.subscription.remote_id),
             not_before: self.claim.probes.then_some(self.begun_at),
         })
     }
@@ -179,10 +182,10 @@ impl Round {
     fn next_poll(&self, news: bool, settings: &Settings) -> NextPoll {
         let interval = settings.polling.interval(self.claim.subscription.poll_interval, news);
         let pushed = self.claim.watched && settings.push_poll_interval > interval;
-        // Nor so rarely that a calendar without news would be called stale.
         let own_limit = self.claim.subscription.options().ok().and_then(|options| options.max_staleness);
         let limit = own_limit.unwrap_or_else(|| Duration::from_secs(settings::max_staleness().max(0) as u64));
-        let wait = if pushed { settings.push_poll_interval.min(limit / 2).max(interval) } else { interval };
+        let rarely = pushed.then_some(settings.push_poll_interval);
+        let wait = schedule::wait_for_next_poll(interval, rarely, limit);
         NextPoll { interval, at: schedule::next_poll(Utc::now(), wait, random()), pushed }
     }
 
@@ -249,6 +252,11 @@ impl Round {
         if matches!(written, Ok(Outcome::Locked)) { Next::Locked(self) } else { Next::Ended }
     }
 
+    /// Whether the round is one of those that [`end_quiet`] ends.
+    pub fn is_quiet(&self, reading: &Reading, settings: &Settings) -> bool {
+        self.quiet(reading, settings).is_some()
+    }
+
     /// The successor, where the round is one poll that brought nothing else, and nothing hangs on its end but the time.
     fn quiet<'a>(&'a self, reading: &'a Reading, settings: &Settings) -> Option<Quiet<'a>> {
         let Subscription { time_zone, covered, .. } = &self.claim.subscription;
@@ -270,14 +278,19 @@ impl Round {
     }
 }
 
-/// Ends the rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
-pub fn end_quiet(read: &mut Vec<(Round, Heard, Reading)>, transactions: &mut impl Transactions, settings: &Settings) {
-    let quiet: Vec<Quiet> = read.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
+/// Ends rounds that brought nothing, together, and takes them out of the list; what could not be ended stays.
+pub fn end_quiet(
+    brought_nothing: &mut Vec<(Round, Heard, Reading)>,
+    transactions: &mut impl Transactions,
+    settings: &Settings,
+) {
+    let quiet: Vec<Quiet> =
+        brought_nothing.iter().filter_map(|(round, _, reading)| round.quiet(reading, settings)).collect();
     if quiet.is_empty() {
         return;
     }
     if let Ok(ended) = transactions.run(&mut || rounds::commit_quiet(&quiet)) {
-        read.retain(|(round, _, _)| !ended.contains(&round.claim.subscription.id));
+        brought_nothing.retain(|(round, _, _)| !ended.contains(&round.claim.subscription.id));
     }
 }
 

@@ -9,7 +9,8 @@
 //! - a secret that cannot be opened for trouble with our own key file is no refusal by the provider
 //! - a credential that is replaced while a refresh with the old secret is under way is tried with the new one
 //!
-//! What `generation` a token is of decides whom it serves: a credential that was replaced begins anew.
+//! What `generation` a token is of decides whom it serves: a credential that was replaced begins anew, and a calendar that
+//! is each person's own is asked for as the person whose round it is, or not at all.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub struct Wanted {
     pub generation: i64,
     /// The calendar's.
     pub remote_id: String,
+    /// No other generation will do, not even a later one: it may be another person's, and the calendar another one.
+    pub exactly: bool,
     /// A token from before this does not count: whether it is renewed is what is to be found out.
     pub not_before: Option<Instant>,
 }
@@ -74,6 +77,8 @@ pub enum Authorization {
     /// Send this first, and wait.
     Fetch(Box<Refresh>, Request),
     Failed(Failure),
+    /// The credential was replaced since, and no other generation will do.
+    Replaced,
 }
 
 /// To whom a token is granted: a credential, and the user as whom a service account asks.
@@ -157,6 +162,9 @@ impl Tokens {
         let Some(known) = self.known.get_mut(&key(&wanted.owner, &wanted.name)) else {
             return Authorization::Failed(missing(&wanted.name));
         };
+        if wanted.exactly && known.generation != wanted.generation {
+            return Authorization::Replaced;
+        }
         let now = Instant::now();
         known.used_at = now;
         let (subject, tokens) = match &mut known.access {
@@ -186,6 +194,13 @@ impl Tokens {
             Some(found) => Ok(found),
             None => read(&wanted.owner, &wanted.name, transactions),
         };
+        if let Ok(found) = &begun
+            && found.0.generation != grantee.generation
+        {
+            // It was replaced just now: what this secret is granted is nothing of its predecessor's.
+            self.known.insert(key(&wanted.owner, &wanted.name), Known::of(found));
+            return self.authorization(wanted, transactions, settings);
+        }
         match begun.and_then(|found| refresh(grantee, found, unstored, settings)) {
             Ok((refresh, request)) => Authorization::Fetch(Box::new(refresh), request),
             Err(failure) => Authorization::Failed(failure),
@@ -199,14 +214,20 @@ impl Tokens {
         transactions: &mut impl Transactions,
     ) -> Result<Option<(Stored, Secret)>, Failure> {
         let key = key(&wanted.owner, &wanted.name);
-        if self.known.get(&key).is_some_and(|known| known.generation >= wanted.generation) {
+        let will_do = |known: &Known| match wanted.exactly {
+            true => known.generation == wanted.generation,
+            false => known.generation >= wanted.generation,
+        };
+        if self.known.get(&key).is_some_and(will_do) {
             return Ok(None);
         }
         let found = read(&wanted.owner, &wanted.name, transactions)?;
         if self.known.len() >= FEW && self.known.len().is_power_of_two() {
             self.known.retain(|_, known| known.used_at.elapsed() < FORGET_AFTER);
         }
-        self.known.insert(key, Known::of(&found));
+        if self.known.get(&key).is_none_or(|known| known.generation != found.0.generation) {
+            self.known.insert(key, Known::of(&found));
+        }
         Ok(Some(found))
     }
 

@@ -11,11 +11,12 @@
 
 use std::fmt::Write as _;
 
-use calsync_core::providers::google::channel::{self, RefusedFor};
+use calsync_core::providers::google::channel::{self, OpenedBy, RefusedFor};
 use calsync_core::schedule;
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, Utc};
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use sha2::{Digest, Sha256};
@@ -26,18 +27,33 @@ use super::rounds::Outcome;
 use super::time;
 use crate::error::Error;
 
-/// Channel `ch` is one of the calendar of subscription `s`.
+/// Channel `ch` is one of the calendar of subscription `s`. As the indexes have it: of thousands of people the calendar may
+/// be called `primary`, and only the credential tells them apart. (No credential's name is empty.)
 pub const WATCHES: &str = "ch.remote_id = s.remote_id AND ch.owner = s.owner AND ch.provider = s.provider \
-     AND ch.credential IS NOT DISTINCT FROM s.credential";
+     AND coalesce(ch.credential, '') = coalesce(s.credential, '')";
 
-/// Notifications of channel `ch` have arrived, and it has not ended.
-pub const LIVE: &str = "ch.state = 'open' AND ch.confirmed_at IS NOT NULL AND ch.expires_at > now()";
+/// Channel `ch` was asked for with its credential as it is now. One that was replaced may be another person's, and what
+/// tells of that person's calendar tells nothing of this one's.
+const IS_PRESENT: &str = "ch.generation = coalesce((SELECT held.generation FROM calsync.credential AS held \
+     WHERE held.owner = ch.owner AND held.name = ch.credential), 0)";
+
+/// Notifications of channel `ch` have arrived, it has not ended, and its credential is still the same.
+pub fn live() -> String {
+    format!("ch.state = 'open' AND ch.confirmed_at IS NOT NULL AND ch.expires_at > now() AND {IS_PRESENT}")
+}
 
 /// Subscription `s` wants its calendar to be watched.
 const WANTS: &str = "s.provider = 'google' AND s.state NOT IN ('paused', 'gone')";
 
 /// Nothing keeps the credential `c` of whatever asks from being used.
 const MAY_ASK: &str = "(c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) AND c.refused_at IS NULL";
+
+/// Which database of which server this is. A channel that another one asked for came with a copy (a dump, a template): it
+/// tells the original, which stops it when its time has come.
+pub fn home() -> String {
+    // SAFETY: reads what the server knows of itself, and a variable of the backend.
+    unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
 
 /// What a channel is for, as whoever asks for it needs it.
 #[derive(Debug, Clone)]
@@ -78,7 +94,7 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 fn random_hex(bytes: usize) -> Result<String, Error> {
     let mut random = vec![0u8; bytes];
     // SAFETY: fills a buffer of the size it is told.
-    if !unsafe { pgrx::pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
+    if !unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) } {
         return Err(Error::Internal("the system gives no random bytes".to_owned()));
     }
     Ok(random.iter().fold(String::new(), |mut text, byte| {
@@ -134,23 +150,23 @@ fn to_open(address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel
         "SELECT s.subscription_id, '' AS channel_id, s.owner::text AS owner, s.credential, s.remote_id, \
              coalesce(c.generation, 0) AS generation, $1 AS address, \
              coalesce((SELECT max(ch.failures) FROM calsync.channel AS ch \
-                       WHERE {WATCHES} AND ch.state IN ('lost', 'refused')), 0) AS failures \
+                       WHERE {WATCHES} AND ch.state IN ('lost', 'refused') AND {IS_PRESENT}), 0) AS failures \
          FROM calsync.subscription AS s \
          LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
          WHERE s.subscription_id > $2 AND {WANTS} AND s.state = 'active' AND s.full_synced_at IS NOT NULL AND {MAY_ASK} \
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND CASE ch.state \
                      WHEN 'opening' THEN true \
-                     WHEN 'lost' THEN ch.due_at > now() \
-                     WHEN 'open' THEN ch.due_at > now() AND ch.expires_at > now() AND ch.address = $1 \
+                     WHEN 'lost' THEN ch.due_at > now() AND {IS_PRESENT} \
+                     WHEN 'open' THEN ch.due_at > now() AND ch.expires_at > now() AND ch.address = $1 AND {IS_PRESENT} \
                      WHEN 'refused' THEN ch.due_at > now() AND CASE ch.refused_for \
                          WHEN 'address' THEN ch.address = $1 \
-                         WHEN 'request' THEN ch.generation = coalesce(c.generation, 0) \
+                         WHEN 'request' THEN {IS_PRESENT} \
                          ELSE true END \
                      ELSE false END) \
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS r WHERE r.refused_for = 'address' AND r.owner = s.owner \
-                     AND r.credential IS NOT DISTINCT FROM s.credential AND r.address = $1 AND r.due_at > now()) \
+                     AND coalesce(r.credential, '') = coalesce(s.credential, '') AND r.address = $1 AND r.due_at > now()) \
          ORDER BY s.subscription_id LIMIT $3"
     );
     Spi::connect(|client| {
@@ -188,13 +204,14 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
             channel::LIFETIME.as_secs_f64().into(),
             lease.as_secs_f64().into(),
             i32::try_from(channel.failures).unwrap_or(i32::MAX).into(),
+            home().into(),
         ];
         // Should the answer not come: it lives at most as long as was asked for, from when it was asked for.
         let table = client.update(
             "INSERT INTO calsync.channel (channel_id, provider, owner, credential, remote_id, generation, state, address, \
-                 token_hash, expires_at, due_at, failures) \
+                 token_hash, expires_at, due_at, failures, home) \
              VALUES ($1, 'google', $2::name, $3, $4, $5, 'opening', $6, $7, \
-                 now() + make_interval(secs => $8 + $9), now() + make_interval(secs => $9), $10) \
+                 now() + make_interval(secs => $8 + $9), now() + make_interval(secs => $9), $10, $11) \
              ON CONFLICT (remote_id, owner, provider, (coalesce(credential, ''))) WHERE state = 'opening' DO NOTHING \
              RETURNING channel_id",
             None,
@@ -209,7 +226,7 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
                 .update(
                     "DELETE FROM calsync.channel WHERE channel_id IN ( \
                          SELECT channel_id FROM calsync.channel WHERE remote_id = $1 AND owner = $2::name \
-                             AND credential IS NOT DISTINCT FROM $3 AND state = 'refused' FOR UPDATE SKIP LOCKED)",
+                             AND coalesce(credential, '') = coalesce($3, '') AND state = 'refused' FOR UPDATE SKIP LOCKED)",
                     None,
                     &target,
                 )
@@ -219,35 +236,51 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
     Ok(inserted)
 }
 
-/// Claims up to `limit` channels that are to be stopped, for the length of `lease`, with their resource ids.
+/// A channel that is to be stopped.
+pub struct Stop {
+    pub channel: Channel,
+    pub resource_id: String,
+    pub opened_by: OpenedBy,
+}
+
+/// Claims up to `limit` channels that are to be stopped, for the length of `lease`.
 pub fn claim_stops(
     limit: usize,
     lease: std::time::Duration,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
-) -> Result<Vec<(Channel, String)>, Error> {
+) -> Result<Vec<Stop>, Error> {
     // A credential that was dropped cannot stop its channels any more: they end by themselves.
     let sql = format!(
         "SELECT ch.channel_id, ch.owner::text AS owner, ch.credential, ch.remote_id, \
-             coalesce(c.generation, 0) AS generation, ch.address, ch.failures, ch.resource_id \
+             coalesce(c.generation, 0) AS generation, ch.address, ch.failures, ch.resource_id, {IS_PRESENT} AS present \
          FROM calsync.channel AS ch \
          LEFT JOIN calsync.credential AS c ON c.owner = ch.owner AND c.name = ch.credential \
          WHERE ch.state = 'stopping' AND ch.due_at <= clock_timestamp() AND ch.expires_at > now() \
              AND ch.resource_id IS NOT NULL AND (ch.credential IS NULL OR c.name IS NOT NULL) AND {MAY_ASK} \
          ORDER BY ch.due_at LIMIT $1 FOR UPDATE OF ch SKIP LOCKED"
     );
-    let due = Spi::connect_mut(|client| -> Result<Vec<(Channel, String)>, Error> {
+    let due = Spi::connect_mut(|client| -> Result<Vec<Stop>, Error> {
         let table = client.update(&sql, None, &[(limit as i64).into()])?;
-        table.map(|row| Ok((read(&row)?, row.get_by_name("resource_id")?.unwrap_or_default()))).collect()
+        table
+            .map(|row| {
+                let is_present = row.get_by_name("present")?.unwrap_or_default();
+                Ok(Stop {
+                    channel: read(&row)?,
+                    resource_id: row.get_by_name("resource_id")?.unwrap_or_default(),
+                    opened_by: if is_present { OpenedBy::TheSame } else { OpenedBy::PerhapsAnother },
+                })
+            })
+            .collect()
     })?;
     let mut claims = Vec::new();
-    for (channel, resource_id) in due {
-        match permit(&channel.credential()) {
-            Permit::Go => claims.push((channel, resource_id)),
+    for stop in due {
+        match permit(&stop.channel.credential()) {
+            Permit::Go => claims.push(stop),
             Permit::NotThisCredential => {}
             Permit::Nobody => break,
         }
     }
-    let ids: Vec<String> = claims.iter().map(|(channel, _)| channel.id.clone()).collect();
+    let ids: Vec<String> = claims.iter().map(|stop| stop.channel.id.clone()).collect();
     if !ids.is_empty() {
         update(
             "UPDATE calsync.channel SET due_at = now() + make_interval(secs => $2) WHERE channel_id = ANY ($1)",
@@ -257,7 +290,7 @@ pub fn claim_stops(
     Ok(claims)
 }
 
-/// It is open, as the provider says.
+/// It is open, as the provider says. A message that came before the answer said when it ends, too, and an answer may not.
 pub fn opened(
     channel: &Channel,
     resource_id: &str,
@@ -267,9 +300,10 @@ pub fn opened(
     while_there(&channel.id, || {
         update(
             "UPDATE calsync.channel SET resource_id = $2, opened_at = coalesce(opened_at, now()), failures = 0, \
-                 expires_at = least($3, requested_at + interval '366 days'), last_error = NULL, \
+                 expires_at = least($3, CASE WHEN confirmed_at IS NOT NULL THEN expires_at END, \
+                     requested_at + interval '366 days'), last_error = NULL, \
                  state = CASE WHEN state IN ('opening', 'lost') THEN 'open' ELSE state END, \
-                 due_at = CASE WHEN state = 'stopping' THEN due_at ELSE $4 END \
+                 due_at = CASE state WHEN 'stopping' THEN due_at WHEN 'open' THEN least(due_at, $4) ELSE $4 END \
              WHERE channel_id = $1 AND state <> 'ended'",
             &[
                 channel.id.as_str().into(),
@@ -346,6 +380,17 @@ pub fn not_stopped(
     })
 }
 
+/// Whoever asks may not stop it: it is left to its end, without another try, and what it tells until then is taken.
+pub fn left(channel: &Channel, failure: &Failure) -> Result<Outcome<()>, Error> {
+    while_there(&channel.id, || {
+        update(
+            "UPDATE calsync.channel SET last_error = $2, due_at = 'infinity' \
+             WHERE channel_id = $1 AND state = 'stopping'",
+            &[channel.id.as_str().into(), failure.reason.as_str().into()],
+        )
+    })
+}
+
 /// A rate limit, or a credential that is not accepted, concerns all its calendars, whatever was asked. False where
 /// somebody else has the credential's row locked.
 fn tell_credential(channel: &Channel, failure: &Failure, random: f64) -> Result<bool, Error> {
@@ -395,6 +440,7 @@ pub enum Wish<'a> {
 /// calendars whose channel was lost are polled as all others.
 pub fn settle(wish: Wish) -> Result<(), Error> {
     mark("ch.state NOT IN ('refused', 'ended') AND ch.expires_at <= clock_timestamp()", &[], ENDED)?;
+    mark("ch.state NOT IN ('refused', 'ended') AND ch.home <> $1", &[home().into()], ENDED)?;
     mark(
         "ch.state = 'opening' AND ch.due_at <= clock_timestamp()",
         &[],
@@ -405,15 +451,17 @@ pub fn settle(wish: Wish) -> Result<(), Error> {
         Wish::NoPush => ("$1 <> ''", ""),
         Wish::Keep => ("$1 = ''", ""),
     };
+    // A later generation of the credential is newer, whatever the clock said.
     mark(
         &format!(
             "ch.state = 'open' AND ch.resource_id IS NOT NULL AND NOT ({stays} \
                  AND EXISTS (SELECT FROM calsync.subscription AS s WHERE {WATCHES} AND {WANTS}) \
                  AND NOT EXISTS (SELECT FROM calsync.channel AS newer WHERE newer.remote_id = ch.remote_id \
                      AND newer.owner = ch.owner AND newer.provider = ch.provider \
-                     AND newer.credential IS NOT DISTINCT FROM ch.credential AND newer.state = 'open' \
+                     AND coalesce(newer.credential, '') = coalesce(ch.credential, '') AND newer.state = 'open' \
                      AND newer.address = ch.address AND newer.confirmed_at IS NOT NULL AND newer.expires_at > now() \
-                     AND (newer.requested_at, newer.channel_id) > (ch.requested_at, ch.channel_id)))"
+                     AND (newer.generation, newer.requested_at, newer.channel_id) \
+                         > (ch.generation, ch.requested_at, ch.channel_id)))"
         ),
         &[address.into()],
         "state = 'stopping', due_at = now(), failures = 0",
@@ -434,6 +482,7 @@ fn mark(condition: &str, arguments: &[DatumWithOid], assignments: &str) -> Resul
 
 /// Calendars that were left to a channel that lives no more are due when they would have been without it.
 fn poll_the_unwatched() -> Result<(), Error> {
+    let live = live();
     let sql = format!(
         "UPDATE calsync.subscription SET pushed = false, \
              next_sync_at = CASE WHEN state = 'active' AND next_sync_at IS NOT NULL \
@@ -441,7 +490,7 @@ fn poll_the_unwatched() -> Result<(), Error> {
          WHERE subscription_id IN ( \
              SELECT s.subscription_id FROM calsync.subscription AS s \
              WHERE s.pushed AND s.leased_until IS NULL \
-                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE}) \
+                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live}) \
              FOR UPDATE OF s SKIP LOCKED)"
     );
     update(&sql, &[])

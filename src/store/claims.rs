@@ -12,7 +12,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::channel::{LIVE, WATCHES};
+use super::channel::{WATCHES, live};
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -122,8 +122,9 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
     };
     Spi::connect_mut(|client| {
         let sql = format!(
-            "SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, c.failures > 0 AS slowed, c.generation, \
-                 EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE}) AS watched \
+            "SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, c.failures > 0 AS slowed, \
+                 c.generation, \
+                 EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {}) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
              WHERE {IS_CLAIMABLE} AND {expedited} AND s.next_sync_at <= clock_timestamp() \
@@ -131,7 +132,8 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
                  AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS spent (owner, name) \
                                  WHERE spent.owner = s.owner AND spent.name = s.credential) \
              ORDER BY s.next_sync_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED",
-            Subscription::COLUMNS
+            Subscription::COLUMNS,
+            live()
         );
         let arguments = [(limit as i64).into(), owners.into(), names.into(), none_is_spent.into()];
         let table = client.update(&sql, None, &arguments)?;

@@ -52,7 +52,7 @@ pub fn add(owner: &str, name: &str, provider: &str, sealed: Option<&[u8]>) -> Re
         )?;
         Ok::<(), Error>(())
     })?;
-    bring_back(owner, name)
+    make_due(owner, name, WAITING_OR_ANOTHER)
 }
 
 /// The secret as it is stored now, and of which generation it is.
@@ -91,20 +91,21 @@ pub fn renew((owner, name, generation): Held, sealed: &[u8]) -> Result<bool, Err
     })
 }
 
-/// Calendars that waited for the credential are due at once. Those that somebody has locked are left to the hour's try.
-fn bring_back(owner: &str, name: &str) -> Result<(), Error> {
-    Spi::connect_mut(|client| {
-        client.update(
-            "UPDATE calsync.subscription SET next_sync_at = now() WHERE subscription_id IN ( \
-                 SELECT subscription_id FROM calsync.subscription \
-                 WHERE owner = $1::name AND credential = $2 \
-                     AND (state = 'needs_credential' OR failing_as = 'unopened') \
-                 FOR UPDATE SKIP LOCKED)",
-            None,
-            &[owner.into(), name.into()],
-        )?;
-        Ok(())
-    })
+/// Calendars that waited for the credential.
+const WAITING: &str = "(state = 'needs_credential' OR failing_as = 'unopened' AND state <> 'paused')";
+/// Those, and calendars that may have become another person's (`google::is_relative`).
+const WAITING_OR_ANOTHER: &str = "(state = 'needs_credential' OR state <> 'paused' \
+     AND (failing_as = 'unopened' OR provider = 'google' AND lower(remote_id) = 'primary'))";
+
+/// Makes calendars of the credential due at once. Those that somebody has locked are left to their next try.
+fn make_due(owner: &str, name: &str, which: &str) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE calsync.subscription SET next_sync_at = now() WHERE subscription_id IN ( \
+             SELECT subscription_id FROM calsync.subscription \
+             WHERE owner = $1::name AND credential = $2 AND {which} FOR UPDATE SKIP LOCKED)"
+    );
+    Spi::connect_mut(|client| client.update(&sql, None, &[owner.into(), name.into()]).map(|_| ()))?;
+    Ok(())
 }
 
 /// The provider asks for fewer requests: none of its calendars is asked for before `until`.
@@ -174,7 +175,7 @@ pub fn opened((owner, name, generation): Held) -> Result<(), Error> {
         )?;
         Ok(!table.is_empty())
     })?;
-    if opened { bring_back(owner, name) } else { Ok(()) }
+    if opened { make_due(owner, name, WAITING) } else { Ok(()) }
 }
 
 /// Somebody wants these calendars to be tried: of each of their credentials that is refused, or could not be opened, one
@@ -223,7 +224,7 @@ pub fn accepted(owner: &str, name: &str) -> Result<(), Error> {
         )?;
         Ok::<(), Error>(())
     })?;
-    bring_back(owner, name)
+    make_due(owner, name, WAITING)
 }
 
 /// Forgets a credential; false where there is none.

@@ -4,7 +4,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::channel::{LIVE, WATCHES};
+use super::channel::{WATCHES, live};
 use crate::error::Error;
 use crate::settings::{self, Webhook};
 
@@ -47,6 +47,7 @@ pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
         Webhook::Address(address) => address,
         Webhook::None | Webhook::Unusable(_) => String::new(),
     };
+    let live = live();
     Spi::connect(|client| {
         let mut by_state = Map::new();
         let states = client.select(
@@ -79,7 +80,7 @@ pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
         let push = client
             .select(
                 &format!(
-                    "SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {LIVE})), \
+                    "SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live})), \
                          count(*) FILTER (WHERE EXISTS ( \
                              SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND ch.state = 'open' \
                                  AND ch.confirmed_at IS NULL AND ch.opened_at < now() - interval '10 minutes')), \

@@ -204,7 +204,7 @@ const QUERIES: [(Problem, &str); 14] = [
          FROM calsync.subscription AS s WHERE s.subscription_id = $1 AND s.pushed AND s.leased_until IS NULL \
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS ch WHERE ch.remote_id = s.remote_id AND ch.owner = s.owner \
-                     AND ch.provider = s.provider AND ch.credential IS NOT DISTINCT FROM s.credential \
+                     AND ch.provider = s.provider AND coalesce(ch.credential, '') = coalesce(s.credential, '') \
                      AND (ch.confirmed_at IS NOT NULL AND ch.state IN ('open', 'stopping') \
                           OR ch.ended_at > now() - interval '10 minutes'))",
     ),

@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::channel::WATCHES;
+use super::channel::{WATCHES, home};
 use super::time;
 use crate::error::Error;
 
@@ -40,9 +40,9 @@ pub fn find(channel_id: &str) -> Result<Option<Known>, Error> {
     Spi::connect(|client| {
         let mut table = client.select(
             "SELECT token_hash, resource_id, requested_at, expires_at, opened_at IS NOT NULL FROM calsync.channel \
-             WHERE channel_id = $1 AND state IN ('opening', 'lost', 'open', 'stopping')",
+             WHERE channel_id = $1 AND state IN ('opening', 'lost', 'open', 'stopping') AND (home = $2 OR home IS NULL)",
             None,
-            &[channel_id.into()],
+            &[channel_id.into(), home().into()],
         )?;
         let Some(row) = table.next() else { return Ok(None) };
         let instant = |column| -> Result<DateTime<Utc>, Error> {
@@ -59,7 +59,8 @@ pub fn find(channel_id: &str) -> Result<Option<Known>, Error> {
 }
 
 /// Writes down a genuine notification, unless it came before. Returns whether there is something to pass on. Where the
-/// answer to the request has not come, this is the answer: the channel is open until `expires_at`.
+/// answer to the request has not come, this is the answer: the channel is open until `expires_at`. Where it ends sooner
+/// than was known, its successor is asked for sooner, too.
 pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime<Utc>) -> Result<bool, Error> {
     let is_news = message.state == ResourceState::News;
     let taken = Spi::connect_mut(|client| {
@@ -68,7 +69,8 @@ pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime
                  confirmed_at = coalesce(confirmed_at, now()), resource_id = coalesce(resource_id, $3), \
                  has_news = has_news OR $4, told = CASE WHEN $4 THEN '{}' ELSE told END, \
                  expires_at = least($5, requested_at + interval '366 days'), \
-                 due_at = CASE WHEN state IN ('opening', 'lost') THEN $6 ELSE due_at END, \
+                 due_at = CASE WHEN state IN ('opening', 'lost') THEN $6 \
+                     WHEN state = 'open' AND $5 < expires_at THEN least(due_at, $6) ELSE due_at END, \
                  failures = CASE WHEN state IN ('opening', 'lost') THEN 0 ELSE failures END, \
                  last_error = CASE WHEN state IN ('opening', 'lost') THEN NULL ELSE last_error END, \
                  state = CASE WHEN state IN ('opening', 'lost') THEN 'open' ELSE state END \

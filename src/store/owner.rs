@@ -4,6 +4,10 @@
 //! owner, `calsync_worker`, who owns nothing else and is no superuser. SECURITY DEFINER would hide from us who called, so
 //! the switch is made here, as Postgres' own foreign-key triggers make it. The caller's `search_path` must not be in force
 //! meanwhile: it could put an operator of the caller's before ours.
+//!
+//! Nor shall whoever owns the tables reach those who call: what he might hang on them (a trigger, a constraint) runs with
+//! the owner's rights, and is a security-restricted operation, as when Postgres builds an index: it cannot leave anything
+//! behind, such as a deferred trigger, that would run as the caller once the switch is undone.
 
 use std::ffi::{CStr, c_int};
 
@@ -35,6 +39,8 @@ pub fn as_writer<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error>
     with_settings(&[SEARCH_PATH, NO_JIT, seqscan, bitmapscan, sort], work)
 }
 
+const SWITCHED: u32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+
 /// What a caller may have asked to be told would be sent to him while rows are locked, and wait for him to read it.
 const SILENT: [(&CStr, &CStr); 4] = [
     (c"client_min_messages", c"error"),
@@ -56,7 +62,7 @@ fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T
     // the (sub)transaction, which restores user id and settings.
     let nest_level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut caller, &mut context);
-        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as c_int);
+        pg_sys::SetUserIdAndSecContext(owner, context | SWITCHED as c_int);
         let nest_level = pg_sys::NewGUCNestLevel();
         for (name, value) in settings {
             pg_sys::set_config_option(

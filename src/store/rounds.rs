@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use calsync_core::providers::google;
 use calsync_core::row::RowChange;
 use calsync_core::schedule::{Retry, Slows};
 use calsync_core::sync::{Failure, FailureKind, TokenLoss};
@@ -138,7 +139,8 @@ pub fn commit(
         };
         let round = merge::Round { source, full_sync: progress.full_sync, time_zone: time_zone.as_deref() };
         let counts = merge::merge(&mut current, &round)?;
-        move_token(id, successor, provider_parameters(), progress)?;
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
+        move_token(id, successor, &parameters, progress)?;
         let next = next_poll(counts.changed());
         set_poll_interval(id, next)?;
         finish(id, next.at)?;
@@ -206,10 +208,6 @@ pub fn commit_quiet(rounds: &[Quiet]) -> Result<Vec<i64>, Error> {
         )?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
     })
-}
-
-fn provider_parameters() -> &'static str {
-    calsync_core::providers::google::parameters_version()
 }
 
 /// The cache now stands at `successor`, as of the start of the round.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::event::Change;
 use crate::options::Options;
-use crate::providers::google::list_text::ListText;
+use crate::providers::google::list_text::{ListText, items_of};
 use crate::providers::google::text::quoted;
 use crate::providers::google::{ItemProblem, read_item};
 use crate::sync::{PageToken, SyncToken};
@@ -164,7 +164,7 @@ fn read_items(items: Option<&RawValue>) -> Result<Vec<&RawValue>, InvalidDelta> 
         )
     };
     let items = items.ok_or_else(|| invalid("it is missing"))?;
-    serde_json::from_str(items.get()).map_err(|_| invalid("it is not an array"))
+    items_of(items, usize::MAX).map_err(|_| invalid("it is not an array"))
 }
 
 fn read_time_zone(keys: &Map<String, Value>) -> Result<Option<String>, InvalidDelta> {

@@ -7,6 +7,7 @@
 //! - `a_refused_credential_is_asked_for_once_and_tried_once_an_hour`
 //! - `a_credential_that_cannot_be_opened_is_tried_again_within_a_minute`
 //! - `a_quiet_calendar_is_polled_ever_more_rarely_and_one_with_news_more_often`
+//! - `a_calendar_is_polled_twice_within_the_age_at_which_it_would_be_stale`
 //! - `a_calendar_is_gone_only_after_404_has_lasted_six_hours`
 //! - `retry_after_is_a_lower_bound_and_never_more_than_a_day`
 //! - `calendars_subscribed_together_do_not_sync_in_full_together`
@@ -26,6 +27,9 @@ const UNOPENED: Duration = Duration::from_secs(40);
 /// How many tries belong to the burst, whose waits double from one second to [`BURST_CAP`].
 const BURST: u32 = 7;
 const BURST_CAP: Duration = Duration::from_secs(64);
+
+/// Whoever wants answers that are younger than this asks for what polling cannot give.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a provider must have answered "not found" before its calendar is called gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(6 * 3600);
@@ -113,6 +117,14 @@ impl Polling {
         let next = if news { last / 2 } else { last.saturating_mul(3) / 2 };
         next.clamp(self.shortest, self.longest.max(self.shortest))
     }
+}
+
+/// How long a calendar is left alone after a poll: for its own `interval`, or for `rarely` where somebody tells of changes;
+/// but never so long that two more polls, each spread by a quarter, do not fit into `limit`, the age at which answers
+/// about it are refused.
+pub fn wait_for_next_poll(interval: Duration, rarely: Option<Duration>, limit: Duration) -> Duration {
+    let wished = rarely.map_or(interval, |rarely| rarely.max(interval));
+    wished.min(stretched(limit, 0.375).max(SHORTEST_WAIT))
 }
 
 /// When a calendar that has just been synced is polled next: after `interval`, ±25 %.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use calsync_core::providers::google::address::{self, Undeliverable};
 use calsync_core::providers::google::channel::{
-    LIFETIME, Opening, RefusedFor, StopRequest, Stopping, WatchRequest, next_opening, read_opening, read_stopping,
-    renewal,
+    LIFETIME, OpenedBy, Opening, RefusedFor, StopRequest, Stopping, WatchRequest, next_opening, read_opening,
+    read_stopping, renewal,
 };
 use calsync_core::providers::google::notification::{Notification, ResourceState};
 use calsync_core::providers::{Answer, Mask, Method};
@@ -149,11 +149,28 @@ fn other_refusals_mean_what_they_mean_for_lists() {
 #[test]
 fn a_channel_that_google_does_not_know_is_gone() {
     let empty = Answer::Http { status: 204, retry_after: None, body: Vec::new() };
-    assert_eq!(read_stopping(&empty), Stopping::Gone);
-    assert_eq!(read_stopping(&error(404, "notFound")), Stopping::Gone);
+    assert_eq!(read_stopping(&empty, OpenedBy::TheSame), Stopping::Gone);
+    assert_eq!(read_stopping(&error(404, "notFound"), OpenedBy::TheSame), Stopping::Gone);
     let proxy = Answer::Http { status: 404, retry_after: None, body: b"<html>no route".to_vec() };
     for answer in [proxy, error(401, "authError"), error(500, "backendError"), Answer::None { reason: "cut".into() }] {
-        assert!(matches!(read_stopping(&answer), Stopping::Failed(_)), "{answer:?}");
+        assert!(matches!(read_stopping(&answer, OpenedBy::TheSame), Stopping::Failed(_)), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_channel_that_somebody_else_may_have_opened_is_not_gone_because_google_says_so() {
+    let stopping = |answer: &Answer| read_stopping(answer, OpenedBy::PerhapsAnother);
+    let empty = Answer::Http { status: 204, retry_after: None, body: Vec::new() };
+    assert_eq!(stopping(&empty), Stopping::Gone);
+    for (status, reason) in [(400, "invalid"), (401, "authError"), (403, "forbidden"), (404, "notFound"), (410, "gone")]
+    {
+        let said = stopping(&error(status, reason));
+        assert!(matches!(&said, Stopping::NotOurs(failure) if failure.reason.contains(reason)), "{said:?}");
+    }
+    let proxy = Answer::Http { status: 404, retry_after: None, body: b"<html>no route".to_vec() };
+    let limit = error(403, "rateLimitExceeded");
+    for answer in [proxy, limit, error(500, "backendError"), Answer::None { reason: "cut".into() }] {
+        assert!(matches!(stopping(&answer), Stopping::Failed(_)), "{answer:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Asking for a page of a calendar's events.
 
-use calsync_core::providers::google::{ListRequest, parameters_version};
+use calsync_core::providers::google::{ListRequest, token_parameters};
 
 fn first_page<'a>() -> ListRequest<'a> {
     ListRequest {
@@ -59,6 +59,15 @@ fn the_access_token_goes_into_a_header_and_shows_in_no_log() {
 }
 
 #[test]
-fn the_version_of_the_parameters_names_them() {
-    assert!(first_page().request().url.ends_with(parameters_version()));
+fn a_token_depends_on_what_was_asked_for() {
+    assert!(first_page().request().url.ends_with(&token_parameters("alice@example.com", 7)));
+}
+
+#[test]
+fn a_token_of_ones_own_calendar_depends_on_who_asks() {
+    assert_eq!(token_parameters("alice@example.com", 7), token_parameters("alice@example.com", 8));
+    for own in ["primary", "Primary", "PRIMARY"] {
+        assert_ne!(token_parameters(own, 7), token_parameters(own, 8), "{own}");
+        assert_eq!(token_parameters(own, 7), token_parameters(own, 7), "{own}");
+    }
 }

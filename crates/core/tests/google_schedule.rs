@@ -5,7 +5,7 @@ mod google_support;
 use std::time::Duration;
 
 use calsync_core::providers::read_retry_after;
-use calsync_core::schedule::{Polling, Slows, State, after_failure, full_sync_due, next_poll};
+use calsync_core::schedule::{Polling, Slows, State, after_failure, full_sync_due, next_poll, wait_for_next_poll};
 use calsync_core::sync::{Failure, FailureKind};
 use chrono::{DateTime, TimeDelta, Utc};
 use google_support::at;
@@ -263,4 +263,21 @@ fn retry_after_is_seconds_or_a_date() {
     ] {
         assert_eq!(read_retry_after(header, noon()), seconds.map(Duration::from_secs), "{header}");
     }
+}
+
+#[test]
+fn a_calendar_is_polled_twice_within_the_age_at_which_it_would_be_stale() {
+    let seconds = Duration::from_secs;
+    let (interval, rarely) = (seconds(20 * 60), seconds(6 * HOUR));
+    for limit in [seconds(10), seconds(900), seconds(HOUR), seconds(DAY), seconds(30 * DAY)] {
+        for push in [None, Some(rarely)] {
+            let wait = wait_for_next_poll(interval, push, limit);
+            let latest = (next_poll(noon(), wait, 1.0) - noon()).to_std().expect("later");
+            assert!(2 * latest < limit, "{push:?} {limit:?}: {latest:?}");
+        }
+    }
+    assert_eq!(wait_for_next_poll(interval, None, seconds(DAY)), interval, "no oftener than it must");
+    assert_eq!(wait_for_next_poll(interval, Some(rarely), seconds(DAY)), rarely);
+    assert_eq!(wait_for_next_poll(interval, Some(seconds(1)), seconds(DAY)), interval);
+    assert_eq!(wait_for_next_poll(interval, None, Duration::from_millis(1)), seconds(1), "there is an end to it");
 }

@@ -226,6 +226,31 @@ fn a_body_that_is_not_utf8_is_a_passing_failure() {
     assert_eq!(failure(&answer, DELTA).kind, FailureKind::Passing);
 }
 
+#[test]
+fn a_page_of_more_events_than_anybody_asked_for_is_refused_before_it_is_read() {
+    let page = |events: usize| ok(format!("{{\"items\":[0{}],\"nextSyncToken\":\"t\"}}", ",0".repeat(events - 1)));
+
+    assert_eq!(failure(&page(10_001), DELTA).reason, "the page holds more than 10000 events");
+    assert!(matches!(step(&page(10_000), DELTA), Step::Commit { page, .. } if page.changes.len() == 10_000));
+}
+
+#[test]
+fn an_event_larger_than_any_is_a_passing_failure_of_its_page() {
+    let page = |length: usize| ok(list(json!({"items": ["x".repeat(length)], "nextSyncToken": "t"})));
+
+    assert_eq!(failure(&page(1 << 20), DELTA).reason, "an event of the page is larger than 1024 kB");
+    assert!(matches!(step(&page((1 << 20) - 2), DELTA), Step::Commit { .. }));
+}
+
+#[test]
+fn of_keys_that_nobody_asks_for_nothing_is_read() {
+    let page = json!({"items": [], "nextSyncToken": "t", "more": [[1, {"a": null}]], "defaultReminders": []});
+
+    assert!(matches!(step(&ok(list(page)), DELTA), Step::Commit { .. }));
+    let told = failure(&ok(list(json!({"nextSyncToken": ["t", "u"]}))), DELTA).reason;
+    assert_eq!(told, "the answer's nextSyncToken is not a string");
+}
+
 // The table of errors (providers.md)
 
 #[test]

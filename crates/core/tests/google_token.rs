@@ -239,6 +239,6 @@ fn a_page_that_repeats_a_token_is_masked() {
             panic!("an answer stays one")
         };
 
-        assert_eq!(String::from_utf8(body).expect("text"), r#"{"timeZone":"Bearer ***"}"#);
+        assert_eq!(String::from_utf8(body).expect("text"), r#"{"timeZone": "Bearer ***"}"#);
     }
 }

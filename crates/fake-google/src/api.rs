@@ -52,10 +52,16 @@ fn answer(state: &mut State, shared: &Shared, request: &Request) -> Response {
         return state.oauth.token(&request.body, now, &mut state.dice);
     }
     // Google's Python client appends "calendars/..." to its api_endpoint: both its forms arrive.
-    let path = path.strip_prefix(&["calendar", "v3"]).unwrap_or(&path);
+    let mut path = path.strip_prefix(&["calendar", "v3"]).unwrap_or(&path).to_vec();
+    let user = state.oauth.user(request).map(str::to_owned);
+    if let ([_, .., "calendarList", id] | ["calendars", id, ..], Some(user)) = (&mut path[..], &user)
+        && *id == "primary"
+    {
+        *id = user;
+    }
     let now = state.clock.now();
     let allowed = state.oauth.check(request, now).and_then(|()| state.quota.spend(request, now));
-    let result = allowed.and_then(|()| dispatch(state, shared, path, request));
+    let result = allowed.and_then(|()| dispatch(state, shared, &path, user.as_deref(), request));
     match result {
         Ok(Some(value)) => resource_response(request, value),
         Ok(None) => Response::empty(204),
@@ -92,7 +98,13 @@ fn resource_response(request: &Request, value: Value) -> Response {
     }
 }
 
-fn dispatch(state: &mut State, shared: &Shared, path: &[&str], request: &Request) -> Result<Option<Value>, ApiError> {
+fn dispatch(
+    state: &mut State,
+    shared: &Shared,
+    path: &[&str],
+    user: Option<&str>,
+    request: &Request,
+) -> Result<Option<Value>, ApiError> {
     let queue = &shared.queue;
     let if_match = request.header("if-match");
     match (request.method.as_str(), path) {
@@ -114,7 +126,7 @@ fn dispatch(state: &mut State, shared: &Shared, path: &[&str], request: &Request
             let calendar = state.calendar(id)?;
             let (id, pushable) = (calendar.id.clone(), calendar.pushable);
             let now = state.clock.now();
-            state.channels.watch(&id, pushable, &request.json()?, now, queue).map(Some)
+            state.channels.watch(&id, pushable, user, &request.json()?, now, queue).map(Some)
         }
         ("GET", ["calendars", id, "events", event]) => list::get(state, id, event, request).map(Some),
         ("PATCH", ["calendars", id, "events", event]) => {
@@ -138,7 +150,7 @@ fn dispatch(state: &mut State, shared: &Shared, path: &[&str], request: &Request
         ("POST", ["freeBusy"]) => freebusy::query(state, &request.json()?).map(Some),
         ("POST", ["channels", "stop"]) => {
             let now = state.clock.now();
-            state.channels.stop(&request.json()?, now)?;
+            state.channels.stop(&request.json()?, user, now)?;
             Ok(None)
         }
         _ => Err(ApiError::not_found()),

@@ -158,6 +158,7 @@ fn auth(control: &Control, path: &[&str], request: &Request) -> Result<Value, Ap
             let seconds = body.get("expiresIn").and_then(Value::as_i64).unwrap_or(3599);
             control.register_token(text(&body, "token")?, TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX));
         }
+        ("POST", ["users"]) => control.sign_in(text(&body, "grant")?, text(&body, "calendar")?),
         ("POST", ["expire"]) => control.expire_access_tokens(),
         ("POST", ["revoke"]) => control.revoke_grants(body.get("grant").and_then(Value::as_str)),
         ("POST", ["restore"]) => control.restore_grants(),

@@ -405,12 +405,18 @@ impl Control {
         self.shared.lock().oauth.restore_grants();
     }
 
+    /// Whoever asks with what this refresh token (or service account) is granted has this calendar as `primary`. The channels
+    /// that he opens nobody else can stop.
+    pub fn sign_in(&self, grant: &str, calendar: &str) {
+        self.shared.lock().oauth.sign_in(grant, calendar);
+    }
+
     /// `error` is `invalid_client` or `unauthorized_client`; `None` accepts the client again.
     pub fn refuse_client(&self, client: &str, error: Option<&str>) {
         self.shared.lock().oauth.refuse_client(client, error);
     }
 
-    /// `{requireAuth, tokenLifetime, tokens, allRevoked, revoked, refusedClients, rotateRefreshTokens, keys}`
+    /// `{requireAuth, tokenLifetime, tokens, allRevoked, revoked, refusedClients, rotateRefreshTokens, users, keys}`
     pub fn auth_status(&self) -> Value {
         self.shared.lock().oauth.status()
     }

@@ -76,6 +76,7 @@
 //! | `PATCH /auth` | `{"requireAuth":true,"tokenLifetime":3599,"rotateRefreshTokens":false}` | [`Control::require_auth`], [`Control::set_token_lifetime`], [`Control::rotate_refresh_tokens`] |
 //! | `POST /auth/tokens` | `{"token":"t","expiresIn":3599}` | [`Control::register_token`] |
 //! | `POST /auth/keys` | `{"account":"robot@example.com","publicKey":"base64 of PKCS #1"}` | [`Control::register_key`] |
+//! | `POST /auth/users` | `{"grant":"refresh token","calendar":"id"}` | [`Control::sign_in`] |
 //! | `POST /auth/expire` | | [`Control::expire_access_tokens`] |
 //! | `POST /auth/revoke` | `{}` or `{"grant":"refresh token"}` | [`Control::revoke_grants`] |
 //! | `POST /auth/restore` | | [`Control::restore_grants`] |
@@ -100,7 +101,8 @@
 //! front: `<id>_20250328T123000Z`, with `recurringEventId` naming the new master. Both forms can be asked for.
 //!
 //! # Where it knows less than Google
-//! - One user, to whom all calendars belong; no sharing, and a guest's copy in another calendar is not made.
+//! - All calendars belong to whoever asks; no sharing, and a guest's copy in another calendar is not made. Which is
+//!   `primary`, and whose channels may be stopped, depends on the user, where [`Control::sign_in`] told who asks.
 //! - A calendar's attendees, conference data and reminders are kept as given, never checked.
 //! - Moving a whole series does not drop the exceptions it leaves behind.
 //! - With `singleEvents=true` a delta has no tombstones for instances that a shortened series lost, and a deleted

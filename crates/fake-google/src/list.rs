@@ -92,8 +92,9 @@ pub fn instances(state: &mut State, id: &str, master: &str, request: &Request) -
 
 fn check_sync_token(calendar: &Calendar, text: &str, query: &Query, quirks: &Quirks) -> Result<Version, ApiError> {
     let token = SyncToken::decode(text).ok_or_else(ApiError::invalid_sync_token)?;
-    if token.calendar != hash(&calendar.id) || token.version > calendar.version {
-        return Err(ApiError::invalid_sync_token());
+    let is_ours = token.calendar == hash(&calendar.id) && token.version <= calendar.version;
+    if !is_ours {
+        return quirks.tolerate_foreign_tokens.then_some(token.version).ok_or_else(ApiError::invalid_sync_token);
     }
     if token.version <= calendar.expired_through {
         return Err(ApiError::full_sync_required());

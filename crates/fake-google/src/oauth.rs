@@ -31,6 +31,8 @@ pub struct OAuth {
     all_revoked: bool,
     /// Client ids (or service accounts) and the error they get.
     refused: BTreeMap<String, String>,
+    /// Refresh tokens (or service accounts), and the calendar that is the primary one of whom they belong to.
+    users: BTreeMap<String, String>,
     /// Public keys of service accounts: PKCS #1, DER. Of others the signature need only be there.
     keys: BTreeMap<String, Vec<u8>>,
 }
@@ -51,6 +53,7 @@ impl Default for OAuth {
             revoked: BTreeSet::new(),
             all_revoked: false,
             refused: BTreeMap::new(),
+            users: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -100,16 +103,26 @@ impl OAuth {
         self.keys.insert(account.into(), public_key);
     }
 
+    pub fn sign_in(&mut self, grant: &str, calendar: &str) {
+        self.users.insert(grant.into(), calendar.into());
+    }
+
     pub fn check(&self, request: &Request, now: DateTime<Utc>) -> Result<(), ApiError> {
-        if !self.required {
-            return Ok(());
-        }
-        let header = request.header("authorization").and_then(|value| value.split_once(' '));
-        let bearer = header.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        match bearer.and_then(|token| self.tokens.get(token)) {
+        match self.token_of(request) {
+            _ if !self.required => Ok(()),
             Some(token) if token.expires > now => Ok(()),
             _ => Err(ApiError::invalid_credentials()),
         }
+    }
+
+    /// The primary calendar of who asks, where that is known.
+    pub fn user(&self, request: &Request) -> Option<&str> {
+        self.users.get(&self.token_of(request)?.grant).map(String::as_str)
+    }
+
+    fn token_of(&self, request: &Request) -> Option<&AccessToken> {
+        let (scheme, token) = request.header("authorization")?.split_once(' ')?;
+        self.tokens.get(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
     }
 
     pub fn status(&self) -> Value {
@@ -121,6 +134,7 @@ impl OAuth {
             "revoked": self.revoked,
             "refusedClients": self.refused,
             "rotateRefreshTokens": self.rotates,
+            "users": self.users,
             "keys": self.keys.keys().collect::<Vec<_>>(),
         })
     }
@@ -144,8 +158,12 @@ impl OAuth {
                     "access_token": token, "expires_in": self.lifetime, "scope": scope, "token_type": "Bearer",
                 });
                 if self.rotates && field("grant_type") == "refresh_token" {
-                    answer["refresh_token"] = json!(format!("1//{}", dice.word(alphabet, 32)));
+                    let successor = format!("1//{}", dice.word(alphabet, 32));
+                    answer["refresh_token"] = json!(successor);
                     self.revoked.insert(grant.clone());
+                    if let Some(user) = self.users.get(&grant).cloned() {
+                        self.users.insert(successor, user);
+                    }
                 }
                 self.tokens.insert(token, AccessToken { expires, grant });
                 Response::json(200, &answer)

@@ -36,6 +36,8 @@ pub struct Channel {
     pub address: String,
     pub expiration: DateTime<Utc>,
     pub last_message: u64,
+    /// Who opened it, and so may stop it: named by his primary calendar, where that is known.
+    pub user: Option<String>,
 }
 
 /// One attempt to deliver.
@@ -125,6 +127,7 @@ impl Channels {
         &mut self,
         calendar: &str,
         pushable: bool,
+        user: Option<&str>,
         body: &Value,
         now: DateTime<Utc>,
         queue: &PushQueue,
@@ -164,6 +167,7 @@ impl Channels {
             address: address.into(),
             expiration: expiration(body, now)?,
             last_message: 1,
+            user: user.map(str::to_owned),
         };
         let mut answer = json!({
             "kind": "api#channel",
@@ -180,13 +184,15 @@ impl Channels {
         Ok(answer)
     }
 
-    /// `channels.stop`.
-    pub fn stop(&mut self, body: &Value, now: DateTime<Utc>) -> Result<(), ApiError> {
+    /// `channels.stop`. Somebody else's channel is "not found".
+    pub fn stop(&mut self, body: &Value, user: Option<&str>, now: DateTime<Utc>) -> Result<(), ApiError> {
         self.forget_expired(now);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         let id = text("id");
         match self.open.get(id) {
-            Some(channel) if channel.resource_id == text("resourceId") => drop(self.open.remove(id)),
+            Some(channel) if channel.resource_id == text("resourceId") && channel.user.as_deref() == user => {
+                self.open.remove(id);
+            }
             _ => {
                 let message = format!("Channel '{id}' not found for project '1070000000000'");
                 return Err(ApiError::new(404, "notFound", message));

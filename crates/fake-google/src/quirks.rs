@@ -25,4 +25,6 @@ pub struct Quirks {
     /// With a sync token, parameters other than those of the first list are let through. Google calls that
     /// "undefined behavior"; by default the fake answers 400 so that a test sees it.
     pub tolerate_changed_parameters: bool,
+    /// A sync token of another calendar is let through, as if it were this one's. By default the fake answers 400.
+    pub tolerate_foreign_tokens: bool,
 }

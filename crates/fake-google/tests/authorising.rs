@@ -5,7 +5,7 @@ mod story;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use fake_google::{Action, FakeGoogle, Fault};
+use fake_google::{Action, FakeGoogle, Fault, NewCalendar, Quirks};
 use serde_json::{Value, json};
 use story::{Client, alice, encode};
 
@@ -163,4 +163,68 @@ fn a_service_accounts_assertion_is_checked() {
     let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
     assert_eq!(token(&google, &[grant, ("assertion", "a.b.c")]).0, 400);
     assert_eq!(token(&google, &[("grant_type", "password")]).1["error"], "unsupported_grant_type");
+}
+
+/// A client that asks by this refresh token.
+fn signed_in(google: &FakeGoogle, refresh_token: &str) -> Client {
+    let mut form = REFRESH;
+    form[3].1 = refresh_token;
+    with_bearer(google, token(google, &form).1["access_token"].as_str().expect("a token"))
+}
+
+/// Alice and Bob, each with a calendar and a refresh token.
+fn two_people() -> (FakeGoogle, Client, Client) {
+    let (google, _) = alice();
+    google.add_calendar(&NewCalendar::new("bob@example.com")).unwrap();
+    google.sign_in("1//alice", story::ALICE);
+    google.sign_in("1//bob", "bob@example.com");
+    let (alice, bob) = (signed_in(&google, "1//alice"), signed_in(&google, "1//bob"));
+    (google, alice, bob)
+}
+
+#[test]
+fn primary_is_the_calendar_of_whoever_asks() {
+    let (_google, alice, bob) = two_people();
+
+    assert_eq!(alice.get("/calendars/primary").json["id"], story::ALICE);
+    assert_eq!(bob.get("/calendars/primary").json["id"], "bob@example.com");
+    assert_eq!(bob.get("/users/me/calendarList/primary").json["id"], "bob@example.com");
+}
+
+#[test]
+fn a_sync_token_of_somebody_elses_primary_calendar_is_refused_unless_that_is_tolerated() {
+    let (google, alice, bob) = two_people();
+    let token = alice.get("/calendars/primary/events").sync_token();
+    let with_it = format!("/calendars/primary/events?{}", encode(&[("syncToken", &token)]));
+    assert_eq!(alice.get(&with_it).status, 200);
+    assert_eq!(bob.get(&with_it).status, 400);
+
+    google.set_quirks(None, Quirks { tolerate_foreign_tokens: true, ..Quirks::default() }).unwrap();
+
+    assert_eq!(bob.get(&with_it).status, 200);
+}
+
+#[test]
+fn a_channel_is_stopped_by_whom_it_was_opened_and_to_others_is_not_there() {
+    let (google, alice, bob) = two_people();
+    let channel = json!({ "id": "c", "type": "web_hook", "address": "https://example.com/hook" });
+    let opened = alice.post("/calendars/primary/events/watch", &channel).json;
+    let stop = json!({ "id": "c", "resourceId": opened["resourceId"] });
+
+    assert_eq!(bob.post("/channels/stop", &stop).status, 404);
+    assert_eq!(google.channels().len(), 1);
+    assert_eq!(signed_in(&google, "1//alice").post("/channels/stop", &stop).status, 204);
+}
+
+#[test]
+fn a_rotated_refresh_token_is_the_same_persons() {
+    let (google, ..) = two_people();
+    google.rotate_refresh_tokens(true);
+    let mut form = REFRESH;
+    let first = token(&google, &form).1;
+    form[3].1 = first["refresh_token"].as_str().expect("another one");
+
+    let client = with_bearer(&google, token(&google, &form).1["access_token"].as_str().expect("a token"));
+
+    assert_eq!(client.get("/calendars/primary").json["id"], story::ALICE);
 }

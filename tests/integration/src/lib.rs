@@ -1,6 +1,7 @@
 //! What the integration tests are told in: a cluster of one's own, a fake Google, and the words between them.
 
 mod cluster;
+mod consent;
 mod days;
 mod dice;
 mod fed;
@@ -13,6 +14,7 @@ mod stranger;
 mod world;
 
 pub use cluster::{Cluster, Connector, eventually};
+pub use consent::{BOB, oauth};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};
 pub use keys::ServiceAccountKey;

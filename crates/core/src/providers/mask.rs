@@ -94,32 +94,30 @@ impl Mask {
             return self.page(body);
         }
         match serde_json::from_slice::<Value>(&body) {
-            Ok(json) => self.json(json, &showable).to_string().into_bytes(),
+            Ok(json) => self.json(json).to_string().into_bytes(),
             Err(_) => self.text(&showable(&String::from_utf8_lossy(&body))).into_bytes(),
         }
     }
 
-    /// A page of events is large, and hardly ever holds what was sent: it is searched, and parsed only if it does.
+    /// A page of events is large, and hardly ever holds what was sent. It is not parsed here: as JSON values it would
+    /// take many times its space.
     fn page(&self, body: Vec<u8>) -> Vec<u8> {
-        let long = Self(self.0.iter().filter(|secret| secret.len() >= NO_WORD).cloned().collect());
+        let long = self.0.iter().filter(|secret| secret.len() >= NO_WORD);
         // Some write each slash with a backslash before it (RFC 8259 §7).
-        let stands_in =
-            |text: &str| long.0.iter().any(|it| text.contains(it) || text.contains(&it.replace('/', "\\/")));
-        if long.0.is_empty() || std::str::from_utf8(&body).is_ok_and(|text| !stands_in(text)) {
-            return body;
-        }
-        match serde_json::from_slice::<Value>(&body) {
-            Ok(json) => long.json(json, &str::to_owned).to_string().into_bytes(),
-            Err(_) => long.text(&String::from_utf8_lossy(&body)).into_bytes(),
-        }
+        let written = long.flat_map(|secret| [secret.clone(), secret.replace('/', "\\/")]);
+        let Ok(text) = std::str::from_utf8(&body) else {
+            return self.text(&String::from_utf8_lossy(&body)).into_bytes();
+        };
+        let found: Vec<String> = written.filter(|secret| text.contains(secret)).collect();
+        if found.is_empty() { body } else { Self(found).text(text).into_bytes() }
     }
 
-    /// Keys stay: they are looked up, never shown. `read`: a text as it will be shown.
-    fn json(&self, json: Value, read: &dyn Fn(&str) -> String) -> Value {
+    /// Keys stay: they are looked up, never shown. Texts are read as they will be shown.
+    fn json(&self, json: Value) -> Value {
         match json {
-            Value::String(text) => Value::String(self.text(&read(&text))),
-            Value::Array(items) => items.into_iter().map(|item| self.json(item, read)).collect(),
-            Value::Object(keys) => keys.into_iter().map(|(key, value)| (key, self.json(value, read))).collect(),
+            Value::String(text) => Value::String(self.text(&showable(&text))),
+            Value::Array(items) => items.into_iter().map(|item| self.json(item)).collect(),
+            Value::Object(keys) => keys.into_iter().map(|(key, value)| (key, self.json(value))).collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) => json,
         }
     }

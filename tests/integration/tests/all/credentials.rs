@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use calsync_integration::{ALICE, ServiceAccountKey, World, eventually, problems};
+use calsync_integration::{ALICE, ServiceAccountKey, World, eventually, oauth, problems};
 use fake_google::{Action, Fault};
 use serde_json::{Value, json};
-
-fn oauth(refresh_token: &str) -> Value {
-    json!({ "client_id": "app.example", "client_secret": "client secret".replace(' ', "-"), "refresh_token": refresh_token })
-}
 
 /// Google asks for tokens; nothing is subscribed.
 fn closed_world() -> World {
@@ -285,54 +281,6 @@ fn a_client_that_was_deleted_is_told() {
 
     let error = failed_as(&mut world, ALICE, "needs_credential");
     assert!(error.contains("invalid_client") && error.contains("client secret"), "{error}");
-}
-
-#[test]
-fn a_refresh_token_that_the_provider_replaces_is_used_after_a_restart() {
-    let mut world = closed_world();
-    world.google.rotate_refresh_tokens(true);
-    world.add_credential("team", &oauth("1//first"));
-    let sealed = "SELECT encode(secret, 'hex') FROM calsync.credential WHERE name = $1";
-    let before = world.text(sealed, "team");
-    subscribe(&mut world, ALICE, "team");
-    world.wait_for_sync(ALICE);
-    eventually("it is stored", || world.text(sealed, "team") != before);
-    world.google.clear_log();
-
-    world.cluster.stop("fast");
-    world.cluster.start_again();
-    world.sql = world.cluster.connect("postgres");
-    world.sync();
-
-    assert_eq!(world.status("state"), "active");
-    assert_ne!(world.token_requests()[0]["refresh_token"], "1//first", "that one is worth nothing any more");
-}
-
-#[test]
-fn a_refresh_token_that_the_provider_replaces_is_stored_once_its_row_is_free() {
-    let mut world = closed_world();
-    world.google.rotate_refresh_tokens(true);
-    world.add_credential("team", &oauth("1//first"));
-    let sealed = "SELECT encode(secret, 'hex') FROM calsync.credential WHERE name = $1";
-    let before = world.text(sealed, "team");
-    let mut open = world.cluster.connect("postgres");
-    open.batch_execute("BEGIN; SELECT FROM calsync.credential FOR UPDATE").expect("locked");
-    // Subscribing would wait for the row, too.
-    world
-        .sql
-        .batch_execute(
-            "SELECT calsync_subscribe('alice@example.com'); \
-             UPDATE calsync.subscription SET credential = 'team', next_sync_at = now()",
-        )
-        .expect("subscribed");
-    eventually("the token is there", || world.status("state") == "active");
-
-    world.google.expire_access_tokens();
-    world.sync();
-    assert_eq!(world.status("state"), "active", "the new one is used before it is stored");
-    open.batch_execute("COMMIT").expect("free");
-
-    eventually("it is stored", || world.text(sealed, "team") != before);
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn packed(head: &str, body: &[u8]) -> Vec<u8> {
     [format!("{head}\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(), body].concat()
 }
 
+/// A page of so many items.
+fn many(item: &str, times: usize) -> Vec<u8> {
+    format!("{{\"items\":[{item}{}],\"nextSyncToken\":\"t\"}}", format!(",{item}").repeat(times - 1)).into_bytes()
+}
+
 const A_LITTLE: Duration = Duration::from_millis(20);
 const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -81,6 +86,10 @@ fn hostile_answers(trap: &str) -> Vec<Answer> {
         says("redirect-nowhere@x", "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", "answered 302"),
         says("not-modified@x", "HTTP/1.1 304 Not Modified\r\n\r\n", "the provider answered 304"),
         says("bomb@x", packed(gzip, &vec![b' '; 64 << 20]), "larger than calsync.max_response_size (1024 kB)"),
+        says("bomb-of-events@x", packed(gzip, &many("{}", 300_000)), "the page holds more than 10000 events"),
+        says("one-large-event@x", packed(gzip, &many(&format!("\"{}\"", "x".repeat(1 << 20)), 1)), "than calsync.max"),
+        says("bomb-of-keys@x", packed(gzip, format!("{{\"x\":[{}1]}}", "1,".repeat(400_000)).as_bytes()), "not a list"),
+        says("long-error@x", format!("HTTP/1.1 503 Busy\r\n\r\n{}", "[1,".repeat(300_000)), "answered 503"),
         says("bomb-twice@x", packed(gzip, &packed("", &vec![0; 1 << 20])), "not readable as JSON"),
         says("no-gzip@x", format!("{gzip}\r\nContent-Length: 4\r\n\r\nabcd"), "the answer"),
         says("cut-gzip@x", &packed(gzip, b"{}")[..80], "cannot be unpacked"),
@@ -175,6 +184,44 @@ fn a_hostile_answer_is_its_calendars_failure_and_the_worker_lives() {
     eventually("a good calendar is synced beside them", || world.status("state") == "active");
     assert_eq!(world.count(worker), before, "the worker never died");
     assert_eq!(trap.connections(), 0, "no redirect was followed");
+}
+
+/// The most memory that a process has had, in MB.
+fn peak_memory(pid: i64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells");
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+#[test]
+fn a_small_answer_that_unpacks_into_millions_of_events_takes_little_memory() {
+    let nested = format!("{{\"x\": {}}}", String::from_utf8(many("{}", 10_000_000)).expect("text")).into_bytes();
+    let bombs = [
+        ("events@x", packed("HTTP/1.1 200 OK\r\nContent-Encoding: gzip", &many("{}", 10_000_000))),
+        ("error@x", packed("HTTP/1.1 403 No\r\nContent-Encoding: gzip", &many("{}", 10_000_000))),
+        ("keys@x", packed("HTTP/1.1 200 OK\r\nContent-Encoding: gzip", &nested)),
+    ];
+    assert!(bombs.iter().all(|(_, bomb)| bomb.len() < 256 * 1024), "they are small on the way");
+    let stranger = Stranger::answering(move |request, stream| {
+        let asked = bombs.iter().find(|(calendar, _)| request.contains(&calendar.replace('@', "%40")));
+        stream.write_all(&asked.expect("one of them").1)
+    });
+    let mut world = World::with(&format!("calsync.google_api_url = 'http://{}/calendar/v3'", stranger.addr()));
+    let worker = "SELECT pid::bigint FROM calsync.stat_worker";
+    eventually("a worker runs", || world.sql.query(worker, &[]).is_ok_and(|rows| rows.len() == 1));
+    let worker = world.count(worker);
+
+    for calendar in ["events@x", "error@x", "keys@x"] {
+        world.subscribe(calendar);
+    }
+    for calendar in ["events@x", "error@x", "keys@x"] {
+        let failed = "SELECT (last_error IS NOT NULL)::int::bigint FROM calsync.status WHERE calendar = $1";
+        eventually(calendar, || world.sql.query_one(failed, &[&calendar]).expect("a calendar").get::<_, i64>(0) == 1);
+    }
+
+    let peak = peak_memory(worker);
+    println!("the worker took {peak} MB at most");
+    assert!(peak < 300, "as JSON values or rows they would take gigabytes: {peak} MB");
 }
 
 #[test]

@@ -437,3 +437,18 @@ fn a_poll_is_put_off_only_by_a_round_that_began_after_the_channel_was_confirmed(
     pushed.world.sync();
     assert!(pushed.next_poll() >= 4);
 }
+
+#[test]
+fn a_calendar_is_polled_at_least_twice_within_its_max_staleness_push_or_not() {
+    let mut pushed = Pushed::new();
+    pushed.world.google.add_calendar(&NewCalendar::new("holidays").not_pushable()).expect("a calendar");
+    let subscribe = r#"SELECT calsync_subscribe($1, options => '{"max_staleness": "30min"}')"#;
+    for calendar in [ALICE, "holidays"] {
+        pushed.world.sql.execute(subscribe, &[&calendar]).expect("the calendar can be subscribed");
+    }
+    pushed.wait_until_watched(1);
+
+    let poll = "SELECT string_agg(s.pushed || ' ' || (next_sync_at - synced_at < max_staleness / 2), ', ' ORDER BY s.calendar) \
+        FROM calsync.subscription AS s WHERE $1 <> ''";
+    assert_eq!(pushed.world.text(poll, "all"), "true true, false true");
+}

@@ -140,6 +140,52 @@ fn a_database_that_is_down_makes_google_try_again() {
     drop(python);
 }
 
+/// A socket directory with no server behind it.
+fn nowhere() -> &'static Path {
+    Path::new("/nonexistent")
+}
+
+#[test]
+fn a_database_that_is_down_keeps_no_notification_from_the_next() {
+    let mut pushed = Pushed::new();
+    let python = Python::start(&[(nowhere(), "first"), (pushed.world.cluster.connector().socket(), "postgres")]);
+    pushed.world.cluster.reconfigure(&format!("calsync.webhook_url = '{}'", python.address));
+    pushed.world.subscribe(ALICE);
+    pushed.wait_until_watched(1);
+
+    pushed.world.meeting(3, "08:00", "09:00");
+
+    eventually("it arrives", || pushed.world.busy() == ["+3 08:00 to 09:00"]);
+    assert_eq!(outcomes(&pushed), ["200"; 2]);
+}
+
+#[test]
+fn google_tries_again_while_a_database_that_may_know_the_channel_is_down() {
+    let mut pushed = Pushed::watched();
+    let here = (pushed.world.cluster.connector().socket().to_owned(), "postgres");
+    let channel = pushed.world.google.channels().pop().expect("a channel");
+    let notice = |python: &Python, id: &str, token: &str| {
+        let resource = format!("X-Goog-Resource-ID: {}", channel.resource_id);
+        let headers = [format!("X-Goog-Channel-ID: {id}"), format!("X-Goog-Channel-Token: {token}"), resource];
+        let rest = ["X-Goog-Resource-State: exists", "X-Goog-Message-Number: 99"].map(str::to_owned);
+        post(&python.address, &[&headers[..], &rest[..]].concat())
+    };
+    let token = channel.token.clone().expect("a token");
+    for databases in [[(nowhere(), "first"), (&*here.0, here.1)], [(&*here.0, here.1), (nowhere(), "second")]] {
+        let python = Python::start(&databases);
+
+        assert_eq!(notice(&python, "unknown", &token), "503", "the one that is down may know it");
+        assert_eq!(notice(&python, &channel.id, "guessed"), "403", "the one that is there knows it");
+        assert_eq!(notice(&python, &channel.id, &token), "200");
+    }
+    pushed.world.sql.batch_execute("CREATE DATABASE other").expect("a database");
+    let extension =
+        format!("CREATE EXTENSION pg_calsync; GRANT EXECUTE ON FUNCTION calsync_webhook(jsonb, text) TO {RECEIVER}");
+    pushed.world.cluster.connect("other").batch_execute(&extension).expect("the extension");
+    let python = Python::start(&[(&here.0, here.1), (&here.0, "other")]);
+    assert_eq!(notice(&python, "unknown", &token), "404", "nobody knows it");
+}
+
 #[test]
 fn one_receiver_serves_several_databases() {
     let mut pushed = Pushed::new();

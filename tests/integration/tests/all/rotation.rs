@@ -1,168 +1,182 @@
-//! The keys of a cluster are renewed while its databases, and others, go on.
+//! Refresh tokens that the provider itself replaces: each is worth nothing once its successor was given out, so that
+//! must not get lost, whoever holds the credential's row just then; and nobody waits for it.
 
-use std::fs;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use calsync_integration::{ALICE, World, eventually};
+use calsync_integration::{ALICE, World, eventually, oauth};
 use fake_google::Fault;
 use postgres::Client;
-use serde_json::{Value, json};
 
-fn oauth() -> Value {
-    json!({ "client_id": "app", "client_secret": "secret", "refresh_token": "1//alice" })
-}
+const SEALED: &str = "SELECT encode(secret, 'hex') FROM calsync.credential WHERE name = $1";
 
-/// Alice's calendar by the credential `team`, synced.
-fn synced() -> World {
+/// Alice's calendar by an OAuth client, synced; each refresh replaces the refresh token.
+fn rotating() -> World {
     let mut world = World::new();
     world.google.require_auth(true);
-    world.add_credential("team", &oauth());
+    world.google.rotate_refresh_tokens(true);
+    world.add_credential("team", &oauth("1//first"));
+    let before = world.text(SEALED, "team");
     world.sql.execute("SELECT calsync_subscribe($1, credential => 'team')", &[&ALICE]).expect("subscribed");
     world.wait_for_sync(ALICE);
+    eventually("the first successor is stored", || world.text(SEALED, "team") != before);
     world
 }
 
-/// A database beside it, with two credentials of its own, one of them without a secret.
-fn second(world: &World) -> Client {
-    world.cluster.run("createdb", &["second"]);
-    let mut second = world.cluster.connect("second");
-    second.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension");
-    second.execute("SELECT calsync_add_credential('own', 'google', $1)", &[&oauth()]).expect("added");
-    second.batch_execute("SELECT calsync_add_credential('open', 'google', '{}')").expect("added");
-    second
+/// Another refresh token is given out, while somebody does `what` in a transaction that stays open. With what was stored
+/// when that began.
+fn given_out_during(world: &mut World, what: &str) -> (Client, String) {
+    let before = world.text(SEALED, "team");
+    let mut open = world.cluster.connect("postgres");
+    open.batch_execute("BEGIN").expect("a transaction");
+    open.batch_execute(what).expect("it waits for nobody");
+    let asked = world.token_requests().len();
+    world.google.expire_access_tokens();
+    world.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("sync");
+    eventually("a token was asked for", || world.token_requests().len() == asked + 1);
+    eventually("the calendar goes on", || {
+        world.count("SELECT count(*) FROM calsync.subscription WHERE leased_until IS NULL AND state = 'active'") >= 1
+    });
+    (open, before)
 }
 
-/// `calsync_rotate_key()` in a session of its own; how many were sealed anew.
-fn rotating(world: &World) -> JoinHandle<i64> {
-    let mut sql = world.cluster.connect("postgres");
-    std::thread::spawn(move || rotate(&mut sql))
-}
-
-fn rotate(sql: &mut Client) -> i64 {
-    sql.query_one("SELECT calsync_rotate_key()", &[]).expect("rotated").get(0)
-}
-
-/// Line of the file, does it seal, how many credentials of this database.
-fn keys(sql: &mut Client) -> Vec<(Option<i32>, bool, i64)> {
-    let rows = sql.query("SELECT line, seals, credentials FROM calsync_keys()", &[]).expect("the keys");
-    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
-}
-
-/// All that is sealed in the database is sealed with the newest key.
-fn is_up_to_date(sql: &mut Client) -> bool {
-    keys(sql).iter().all(|(_, seals, credentials)| *seals || *credentials == 0)
+/// What is stored opens the door: a worker that knows nothing else gets in.
+fn a_new_worker_gets_in(world: &mut World) {
+    let worker =
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'pg_calsync worker'";
+    assert_eq!(world.count(worker), 1);
+    world.meeting(3, "08:00", "09:00");
+    world.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("sync");
+    eventually("it syncs", || world.busy() == ["+3 08:00 to 09:00"]);
+    assert_eq!(world.count("SELECT count(*) FROM calsync.sync_run WHERE outcome = 'failed'"), 0);
 }
 
 #[test]
-fn when_each_database_was_rotated_once_all_lines_but_the_last_can_go() {
-    let mut world = synced();
-    let mut second = second(&world);
+fn a_refresh_token_that_the_provider_replaces_is_used_after_a_restart() {
+    let mut world = World::new();
+    world.google.require_auth(true);
+    world.google.rotate_refresh_tokens(true);
+    world.add_credential("team", &oauth("1//first"));
+    let before = world.text(SEALED, "team");
+    world.sql.execute("SELECT calsync_subscribe($1, credential => 'team')", &[&ALICE]).expect("subscribed");
+    world.wait_for_sync(ALICE);
+    eventually("it is stored", || world.text(SEALED, "team") != before);
+    world.google.clear_log();
 
-    assert_eq!((rotate(&mut world.sql), rotate(&mut second)), (1, 1));
-
-    assert_eq!(keys(&mut world.sql), [(Some(3), false, 0), (Some(5), true, 1)]);
-    assert_eq!(keys(&mut second), keys(&mut world.sql), "they came to the same key");
-    let path = world.cluster.home().join("data/calsync.key");
-    let text = fs::read_to_string(&path).expect("the key file");
-    fs::write(&path, text.lines().last().expect("a line")).expect("written");
     world.cluster.stop("fast");
     world.cluster.start_again();
     world.sql = world.cluster.connect("postgres");
     world.sync();
-    world.wait_for_sync(ALICE);
-    assert_eq!(rotate(&mut world.cluster.connect("second")), 1, "what is there can be opened");
+
+    assert_eq!(world.status("state"), "active");
+    assert_ne!(world.token_requests()[0]["refresh_token"], "1//first", "that one is worth nothing any more");
 }
 
 #[test]
-fn a_rotation_adds_a_key_only_where_all_is_sealed_with_the_newest() {
-    let mut world = synced();
-    let mut second = second(&world);
-    rotate(&mut world.sql);
-    second.execute("SELECT calsync_add_credential('later', 'google', $1)", &[&oauth()]).expect("added");
-    assert_eq!(keys(&mut second), [(Some(3), false, 1), (Some(5), true, 1)]);
-
-    assert_eq!(rotate(&mut second), 1, "the older one");
-    assert_eq!(keys(&mut second), [(Some(3), false, 0), (Some(5), true, 2)]);
-    assert_eq!(rotate(&mut second), 2, "both");
-    assert_eq!(keys(&mut second), [(Some(3), false, 0), (Some(5), false, 0), (Some(7), true, 2)]);
-    world.cluster.run("createdb", &["third"]);
-    let mut third = world.cluster.connect("third");
-    third.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension");
-
-    assert_eq!(rotate(&mut third), 0);
-
-    assert_eq!(keys(&mut third).len(), 3, "where nothing is sealed no key is needed");
-}
-
-#[test]
-fn a_forgotten_transaction_that_added_a_credential_holds_up_nobody_and_is_told() {
-    let mut world = synced();
-    world.others(&["b@x"], Some("team"));
-    world.wait_for_sync("b@x");
-    let mut forgotten = world.cluster.connect("postgres");
-    forgotten
-        .execute("SELECT calsync_add_credential('before', 'google', $1)", &[&oauth()])
-        .expect("there is one to replace");
-    let mut open = forgotten.transaction().expect("a transaction");
-    let process: i32 = open.query_one("SELECT pg_backend_pid()", &[]).expect("pid").get(0);
-    for name in ["new", "before"] {
-        open.execute("SELECT calsync_add_credential($1, 'google', $2)", &[&name, &oauth()]).expect("not committed");
-    }
-
-    let rotation = rotating(&world);
-    eventually("the key is there", || keys(&mut world.sql).len() == 2);
-    // The worker writes to calsync.credential meanwhile, and others add theirs.
-    world.google.add_fault(Fault::error(429, "rateLimitExceeded").on_calendar("b@x").times(1));
-    world.sql.batch_execute("SELECT calsync_sync('b@x')").expect("sync");
-    world.sql.execute("SELECT calsync_add_credential('other', 'google', $1)", &[&oauth()]).expect("added");
-    world.others(&["c@x"], Some("other"));
-    let state = "SELECT state::text FROM calsync.subscription WHERE calendar = $1";
-    eventually("another calendar is synced", || world.text(state, "c@x") == "active");
-    assert!(!rotation.is_finished(), "it still looks whether the row becomes free");
-
-    assert_eq!(rotation.join().expect("no panic"), 1, "team");
-    let log = world.cluster.log();
-    assert!(log.contains("credential \"before\" of role \"postgres\" is left sealed with an older key"), "{log}");
-    assert!(log.contains(&format!("It was not committed yet by process {process}.")), "{log}");
-    assert!(!log.contains("deadlock"), "{log}");
-
-    open.commit().expect("remembered");
-    assert!(!is_up_to_date(&mut world.sql));
-    assert_eq!(rotate(&mut world.sql), 2, "what was left");
-    assert!(is_up_to_date(&mut world.sql) && keys(&mut world.sql).len() == 2, "without another key");
-}
-
-#[test]
-fn what_becomes_free_while_a_rotation_looks_is_taken_up() {
-    // One that is locked, and one that is not to be seen yet.
-    for (name, sealed_anew) in [("team", 1), ("new", 2)] {
-        let mut world = synced();
-        let mut other = world.cluster.connect("postgres");
-        let mut open = other.transaction().expect("a transaction");
-        open.execute("SELECT calsync_add_credential($1, 'google', $2)", &[&name, &oauth()]).expect("not committed");
-        let rotation = rotating(&world);
-        eventually("the rotation has begun", || keys(&mut world.sql).len() == 2 || rotation.is_finished());
-
-        open.commit().expect("committed");
-
-        assert_eq!(rotation.join().expect("no panic"), sealed_anew);
-        assert!(is_up_to_date(&mut world.sql), "{:?}", keys(&mut world.sql));
-        assert!(!world.cluster.log().contains("older key"), "{}", world.cluster.log());
-    }
-}
-
-#[test]
-fn only_who_owns_the_tables_sees_the_keys() {
-    let mut world = synced();
+fn a_refresh_token_that_the_provider_replaces_is_stored_once_its_row_is_free() {
+    let mut world = World::new();
+    world.google.require_auth(true);
+    world.google.rotate_refresh_tokens(true);
+    world.add_credential("team", &oauth("1//first"));
+    let before = world.text(SEALED, "team");
+    let mut open = world.cluster.connect("postgres");
+    open.batch_execute("BEGIN; SELECT FROM calsync.credential FOR UPDATE").expect("locked");
+    // Subscribing would wait for the row, too.
     world
         .sql
         .batch_execute(
-            "CREATE ROLE ann LOGIN; GRANT calsync_operator TO ann; GRANT EXECUTE ON FUNCTION calsync_keys() TO ann",
+            "SELECT calsync_subscribe('alice@example.com'); \
+             UPDATE calsync.subscription SET credential = 'team', next_sync_at = now()",
         )
-        .expect("a role");
-    let mut ann = world.cluster.connect_as("ann", "postgres").expect("ann");
+        .expect("subscribed");
+    eventually("the token is there", || world.status("state") == "active");
 
-    let refused = ann.query("SELECT * FROM calsync_keys()", &[]).expect_err("not hers");
+    world.google.expire_access_tokens();
+    world.sync();
+    assert_eq!(world.status("state"), "active", "the new one is used before it is stored");
+    open.batch_execute("COMMIT").expect("free");
 
-    assert_eq!(calsync_integration::sqlstate(&refused), "42501");
+    eventually("it is stored", || world.text(SEALED, "team") != before);
+}
+
+#[test]
+fn a_refresh_token_is_stored_while_somebody_subscribes_with_its_credential() {
+    let mut world = rotating();
+    let subscribe = "SELECT calsync_subscribe('again', credential => 'team', remote_id => 'alice@example.com')";
+
+    let (mut open, before) = given_out_during(&mut world, subscribe);
+
+    eventually("it is stored meanwhile", || world.text(SEALED, "team") != before);
+    open.batch_execute("COMMIT").expect("nobody stood in the way");
+    a_new_worker_gets_in(&mut world);
+}
+
+#[test]
+fn a_refresh_token_outlives_a_replacement_that_is_taken_back() {
+    let mut world = rotating();
+    let replace = "SELECT calsync_add_credential('team', 'google', '{\"client_id\": \"app.example\", \
+        \"client_secret\": \"client-secret\", \"refresh_token\": \"1//never\"}')";
+
+    let (mut open, before) = given_out_during(&mut world, replace);
+    assert_eq!(world.text(SEALED, "team"), before, "it waits");
+    open.batch_execute("ROLLBACK").expect("taken back");
+
+    eventually("it is stored", || world.text(SEALED, "team") != before);
+    a_new_worker_gets_in(&mut world);
+}
+
+#[test]
+fn a_refresh_token_of_a_credential_that_was_replaced_meanwhile_takes_no_ones_place() {
+    let mut world = rotating();
+    let replace = "SELECT calsync_add_credential('team', 'google', '{\"client_id\": \"app.example\", \
+        \"client_secret\": \"client-secret\", \"refresh_token\": \"1//second\"}')";
+
+    let (mut open, _) = given_out_during(&mut world, replace);
+    world.google.clear_log();
+    open.batch_execute("COMMIT").expect("replaced");
+    world.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("sync");
+
+    eventually("the new one is shown", || !world.token_requests().is_empty());
+    assert_eq!(world.token_requests()[0]["refresh_token"], "1//second");
+    world.wait_until_idle();
+    a_new_worker_gets_in(&mut world);
+}
+
+#[test]
+fn whoever_holds_a_credential_that_a_refresh_token_is_to_be_stored_in_holds_up_no_other() {
+    let mut world = rotating();
+    world.add_credential("other", &oauth("1//other"));
+    let sealed_other = world.text(SEALED, "other");
+    let hold = "SELECT FROM calsync.credential WHERE name = 'team' FOR UPDATE";
+
+    let (mut open, before) = given_out_during(&mut world, hold);
+    world.others(&["c@x"], Some("other"));
+    world.wait_for_sync("c@x");
+
+    eventually("another's token is stored", || world.text(SEALED, "other") != sealed_other);
+    assert_eq!(world.text(SEALED, "team"), before);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(world.count(waits), 0, "nobody waits for anybody");
+    open.batch_execute("COMMIT").expect("remembered");
+    eventually("it is stored", || world.text(SEALED, "team") != before);
+    a_new_worker_gets_in(&mut world);
+}
+
+#[test]
+fn the_answer_that_brings_a_refresh_token_may_come_while_its_credential_is_held() {
+    let mut world = rotating();
+    let before = world.text(SEALED, "team");
+    world.google.expire_access_tokens();
+    world.google.add_fault(Fault::latency(Duration::from_millis(700)).on_path("/token").times(1));
+    let asked = world.token_requests().len();
+    world.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("sync");
+    eventually("a token is awaited", || world.token_requests().len() == asked + 1);
+
+    let mut open = world.cluster.connect("postgres");
+    open.batch_execute("BEGIN; SELECT FROM calsync.credential FOR UPDATE").expect("nobody holds it");
+    world.wait_until_idle();
+    assert_eq!(world.text(SEALED, "team"), before);
+    open.batch_execute("COMMIT").expect("remembered");
+
+    eventually("it is stored", || world.text(SEALED, "team") != before);
+    a_new_worker_gets_in(&mut world);
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::event::{read_item, unreadable};
 use super::fields::Fields;
-use super::list_text::ListText;
+use super::list_text::{ListText, NoItems, items_of};
 use super::text::{one_line, quoted, storable};
 use crate::event::Change;
 use crate::options::Options;
@@ -21,6 +21,12 @@ use crate::zone;
 
 /// The most that is shown of a provider's message, in characters.
 const LONGEST_MESSAGE: usize = 300;
+
+/// Four times what is asked for. As rows events take many times the space of their text: a page of millions of empty
+/// ones would take all memory.
+const MOST_ITEMS: usize = 10_000;
+/// In bytes of its text; Google's own bounds (description, guests, attachments, properties) leave none half as large.
+const LARGEST_ITEM: usize = 1024 * 1024;
 
 /// Reasons of a 403 that time heals. All others wait for a person.
 pub(super) const RATE_LIMITS: [&str; 4] =
@@ -54,10 +60,15 @@ fn fail(kind: FailureKind, reason: &str, retry_after: Option<Duration>) -> Step 
 /// The page in this body, or why there is none.
 fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, String> {
     let not_a_list = || "the answer is JSON, but not a list of events".to_owned();
-    let list: ListText = serde_json::from_slice(body)
+    // What is skipped is not looked at: whether it is text at all is asked before.
+    let text =
+        std::str::from_utf8(body).map_err(|_| "the answer is not readable as JSON: it is not UTF-8".to_owned())?;
+    let list: ListText = serde_json::from_str(text)
         .map_err(|problem| if problem.is_data() { not_a_list() } else { not_json(&problem) })?;
-    let items: Vec<&RawValue> =
-        list.items.and_then(|items| serde_json::from_str(items.get()).ok()).ok_or_else(not_a_list)?;
+    let items = items_of(list.items.ok_or_else(not_a_list)?, MOST_ITEMS).map_err(|none| match none {
+        NoItems::NotAnArray => not_a_list(),
+        NoItems::TooMany => format!("the page holds more than {MOST_ITEMS} events"),
+    })?;
     let list = Fields::of_map(&list.keys);
     let next_page = read_token(list, "nextPageToken")?;
     let successor = read_token(list, "nextSyncToken")?;
@@ -74,6 +85,9 @@ fn read_page(body: &[u8], had_token: bool, options: &Options) -> Result<Step, St
 }
 
 fn read_item_of_round(item: &RawValue, options: &Options) -> Result<Change, String> {
+    if item.get().len() > LARGEST_ITEM {
+        return Err(format!("an event of the page is larger than {} kB", LARGEST_ITEM / 1024));
+    }
     let item: Value = serde_json::from_str(item.get()).map_err(|problem| not_json(&problem))?;
     Ok(read_item(&item, options).unwrap_or_else(|problem| Change::Put(Box::new(unreadable(&item, problem, options)))))
 }

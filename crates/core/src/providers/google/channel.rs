@@ -9,6 +9,7 @@
 //! - `an_address_that_is_not_authorized_holds_back_every_calendar_of_the_credential`
 //! - `an_id_that_is_taken_is_replaced_by_another`
 //! - `a_channel_that_google_does_not_know_is_gone`
+//! - `a_channel_that_somebody_else_may_have_opened_is_not_gone_because_google_says_so`
 //! - `a_channel_that_has_ended_already_is_not_asked_for_again_and_again`: the clocks differ by days
 //! - `a_channel_is_renewed_after_four_fifths_of_its_life`
 
@@ -184,19 +185,39 @@ fn error_kind(status: u16, told: &Told) -> FailureKind {
 pub enum Stopping {
     /// Stopped, or Google knows nothing of it.
     Gone,
+    /// Whoever asks may not stop it: it ends by itself.
+    NotOurs(Failure),
     Failed(Failure),
 }
 
-pub fn read_stopping(answer: &Answer) -> Stopping {
+/// By whom a channel was opened, seen from whoever asks to stop it. Google stops it only for the user, and the client, that
+/// opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    TheSame,
+    /// The credential was replaced since. To somebody else Google says what it says of a channel that is not there, or
+    /// of a user that it does not accept; neither is true.
+    PerhapsAnother,
+}
+
+pub fn read_stopping(answer: &Answer, opened_by: OpenedBy) -> Stopping {
     match answer {
         Answer::None { reason } => Stopping::Failed(Failure::new(FailureKind::Passing, reason)),
         Answer::Refused(refused) => Stopping::Failed(Failure::new(FailureKind::RefusedUrl, refused.told())),
         Answer::Http { status: 200..=299, .. } => Stopping::Gone,
         Answer::Http { status, retry_after, body } => {
             let told = Told::read(body);
-            match (*status, error_kind(*status, &told)) {
-                (404 | 410, FailureKind::NotFound) => Stopping::Gone,
-                (_, kind) => Stopping::Failed(Failure::new(kind, told.explain(*status)).with_retry_after(*retry_after)),
+            let kind = error_kind(*status, &told);
+            let failure = Failure::new(kind, told.explain(*status)).with_retry_after(*retry_after);
+            match (opened_by, *status, kind) {
+                (OpenedBy::TheSame, _, FailureKind::NotFound) => Stopping::Gone,
+                (OpenedBy::PerhapsAnother, 400, _)
+                | (
+                    OpenedBy::PerhapsAnother,
+                    _,
+                    FailureKind::Credential | FailureKind::Forbidden | FailureKind::NotFound,
+                ) => Stopping::NotOurs(failure),
+                _ => Stopping::Failed(failure),
             }
         }
     }

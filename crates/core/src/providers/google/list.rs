@@ -13,10 +13,16 @@ use crate::providers::{Method, Request};
 /// - no `orderBy`: with `startTime` there is no sync token at all.
 const PARAMETERS: &str = "singleEvents=false&maxResults=2500";
 
-/// Names the parameters that a sync token was made with (`calsync.subscription.token_params`). A token stored under
-/// another version must be dropped.
-pub fn parameters_version() -> &'static str {
-    PARAMETERS
+/// Names what a sync token depends on (`calsync.subscription.token_params`); one stored under another name must be
+/// dropped. That is what was asked for and, where `calendar` is another one for another person, which `generation` of the
+/// credential asked.
+pub fn token_parameters(calendar: &str, generation: i64) -> String {
+    if is_relative(calendar) { format!("{PARAMETERS} as of generation {generation}") } else { PARAMETERS.to_owned() }
+}
+
+/// Whether this id means another calendar for another person: whoever asks for `primary` gets his own.
+pub fn is_relative(calendar: &str) -> bool {
+    calendar.eq_ignore_ascii_case("primary")
 }
 
 /// One page of a calendar's events, to be asked for.

@@ -20,4 +20,4 @@ mod when;
 
 pub use answer::read_answer;
 pub use event::{ItemProblem, read_item};
-pub use list::{ListRequest, parameters_version};
+pub use list::{ListRequest, is_relative, token_parameters};
