@@ -11,6 +11,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
+use crate::panics;
 use crate::store::owner::{as_silent_writer, as_writer};
 
 /// The unit left no trace.
@@ -171,7 +172,7 @@ fn caught_or_cancelled<T>(
             let (CaughtError::PostgresError(report)
             | CaughtError::ErrorReport(report)
             | CaughtError::RustPanic { ereport: report, .. }) = &caught;
-            let failed = UnitFailed { reason: report.message().to_owned() };
+            let failed = UnitFailed { reason: panics::of(&caught) };
             let is_cancel = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
             Err((failed, is_cancel.then(|| Box::new(caught))))
         })

@@ -22,6 +22,7 @@ mod limits;
 mod network;
 mod notifications;
 mod operations;
+mod panics;
 mod peers;
 mod push;
 mod reading;
