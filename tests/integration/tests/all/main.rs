@@ -31,6 +31,7 @@ mod recorded;
 mod retention;
 mod roles;
 mod secrets;
+mod secrets_over_tls;
 mod series;
 mod silence;
 mod store;
