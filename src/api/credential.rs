@@ -45,7 +45,7 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
             let sealed = match &secret {
                 Secret::None => None,
                 secret => {
-                    credential::announce_sealing(true)?;
+                    credential::announce()?;
                     Some(seal::seal(&owner, &name, secret)?)
                 }
             };

@@ -18,6 +18,7 @@ mod guest;
 mod history;
 mod integrity;
 mod key_file;
+mod key_rotation;
 mod limits;
 mod network;
 mod notifications;
