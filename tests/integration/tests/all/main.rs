@@ -20,6 +20,7 @@ mod integrity;
 mod key_file;
 mod key_rotation;
 mod limits;
+mod listening;
 mod network;
 mod notifications;
 mod operations;
