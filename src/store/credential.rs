@@ -230,6 +230,8 @@ pub fn drop(owner: &str, name: &str) -> Result<bool, Error> {
 
 /// Whether there is one; it stays until the transaction ends.
 pub fn exists(owner: &str, name: &str) -> Result<bool, Error> {
+    // The same transaction may go on to change it.
+    announce()?;
     Spi::connect_mut(|client| {
         let table = client.update(
             "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR KEY SHARE",

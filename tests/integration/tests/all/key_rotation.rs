@@ -98,6 +98,20 @@ fn a_credential_that_is_about_to_be_dropped_and_a_rotation_do_not_wait_for_each_
 }
 
 #[test]
+fn who_subscribes_and_then_replaces_the_credential_and_a_rotation_do_not_wait_for_each_other() {
+    let mut world = sealed();
+    let mut open = world.cluster.connect("postgres");
+    open.batch_execute("BEGIN; SELECT calsync_subscribe('a@x', credential => 'one')").expect("subscribed");
+    let rotation = waits(&mut world, |sql| one_number(sql, ROTATE));
+
+    add(&mut open, "one", &bearer("other"));
+    open.batch_execute("COMMIT").expect("replaced");
+
+    assert_eq!(rotation.join().expect("rotated"), 2);
+    assert_all_open(&mut world.sql);
+}
+
+#[test]
 fn a_round_that_has_a_word_to_say_of_its_credential_and_a_rotation_do_not_wait_for_each_other() {
     let mut world = World::new();
     add(&mut world.sql, "team", &bearer("first"));
