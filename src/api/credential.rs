@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{read_jsonb, required};
 use crate::error::{Error, Report};
+use crate::panics::speechless;
 use crate::redact::while_redacted;
 use crate::rs256::SigningKey;
 use crate::seal::{self, key_file};
@@ -44,7 +45,7 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
             let sealed = match &secret {
                 Secret::None => None,
                 secret => {
-                    credential::announce_sealing(true)?;
+                    credential::announce()?;
                     Some(seal::seal(&owner, &name, secret)?)
                 }
             };
@@ -163,5 +164,5 @@ fn calsync_rotate_key() -> i64 {
             })
         })
     };
-    rotate().report()
+    speechless(rotate).report()
 }

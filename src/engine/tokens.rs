@@ -348,7 +348,7 @@ impl Tokens {
     }
 }
 
-/// False: somebody has locked the row.
+/// False: somebody has locked the row, or is rotating the keys.
 fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
     let Unstored { generation, refresh_token, .. } = unstored;
     let found = credential::find(owner, name)?.filter(|found| found.generation == *generation);
@@ -358,7 +358,9 @@ fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
         return Ok(true);
     };
     let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
-    credential::announce_sealing(false)?;
+    if !credential::try_announce() {
+        return Ok(false);
+    }
     let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
     credential::renew((owner, name, *generation), &sealed)
 }

@@ -13,6 +13,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::channel::{WATCHES, live};
+use super::credential;
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -159,6 +160,9 @@ const IS_CLAIMABLE: &str = "s.provider <> 'none' AND s.state <> 'paused' \
 /// length of the lease.
 fn begin_probe(credential: &Option<(String, String)>, lease: Duration) -> Result<bool, Error> {
     let Some((owner, name)) = credential else { return Ok(true) };
+    if !credential::try_announce() {
+        return Ok(false);
+    }
     Spi::connect_mut(|client| {
         let table = client.update(
             "UPDATE calsync.credential SET retry_at = now() + make_interval(secs => $3) \

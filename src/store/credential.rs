@@ -12,6 +12,9 @@ pub type Held<'a> = (&'a str, &'a str, i64);
 /// Locks the credential's row unless somebody else holds it. The worker waits for nobody: what it has to say is said
 /// later, with the answer that it kept. None: somebody else does; Some(failures): how often in a row it was slowed.
 pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
+    if !try_announce() {
+        return Ok(None);
+    }
     Spi::connect_mut(|client| {
         let arguments = [owner.into(), name.into()];
         let sql = "SELECT failures FROM calsync.credential WHERE owner = $1::name AND name = $2";
@@ -29,6 +32,7 @@ pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
 
 /// Locks the credential's row, waiting for whoever subscribes with it just now.
 pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
+    announce()?;
     Spi::connect_mut(|client| {
         let sql = "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR UPDATE";
         client.update(sql, None, &[owner.into(), name.into()])?;
@@ -36,13 +40,21 @@ pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
     })
 }
 
-/// Whoever seals a secret says so before, until his transaction ends, so that [`lock_out_sealing`] knows of what is not to
-/// be seen yet. `wait`: the worker does not, and fails where the keys are just being rotated.
-pub fn announce_sealing(wait: bool) -> Result<(), Error> {
-    Ok(Spi::run(match wait {
-        true => "LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE",
-        false => "LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE NOWAIT",
-    })?)
+/// Whoever seals a secret, or locks a credential to change it, says so before, until his transaction ends:
+/// [`lock_out_sealing`] has to know of what is not to be seen yet, and must not wait for the row of somebody who waits for
+/// its end.
+pub fn announce() -> Result<(), Error> {
+    Ok(Spi::run("LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE")?)
+}
+
+/// [`announce`] for the worker, which waits for nobody. False: the keys are just being rotated.
+pub fn try_announce() -> bool {
+    // SAFETY: catalog look-ups, and a lock that the transaction's end gives up; a table that is not there has no lock.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"calsync".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(c"credential".as_ptr(), schema);
+        pg_sys::ConditionalLockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE)
+    }
 }
 
 /// Waits for those who have sealed a secret and not committed; no other does until this transaction ends.
@@ -221,6 +233,8 @@ pub fn drop(owner: &str, name: &str) -> Result<bool, Error> {
 
 /// Whether there is one; it stays until the transaction ends.
 pub fn exists(owner: &str, name: &str) -> Result<bool, Error> {
+    // The same transaction may go on to change it.
+    announce()?;
     Spi::connect_mut(|client| {
         let table = client.update(
             "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR KEY SHARE",
