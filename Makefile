@@ -4,6 +4,7 @@
 #   make install            installs what was built into that server (DESTDIR is honoured); never builds, for sudo
 #   make installcheck       runs the regression tests against that running server, as psql would reach it
 #   make demo | test        set up what they need, on a private copy of Postgres; yours is left alone
+#   make test-release       the stories of secrets and panics with the build that is released
 #   make play               a psql prompt on a cluster of its own, with a fake Google to play with
 #   make oracle             the calendar arithmetic against python-dateutil, recurring-ical-events and libical, full size
 #   make soak               the storm of random acts and faults: SEEDS=40 of them, or SEED=17 again (docs/reliability.md)
@@ -15,7 +16,7 @@ PG_CONFIG ?= pg_config
 DESTDIR ?=
 SHELL := /bin/bash
 
-.PHONY: all install installcheck setup demo play test lint fmt bench oracle soak mutants fuzz clean
+.PHONY: all install installcheck setup demo play test test-release lint fmt bench oracle soak mutants fuzz clean
 .DEFAULT_GOAL := all
 
 all:
@@ -38,6 +39,9 @@ play: setup
 
 test: setup
 	@scripts/test.sh
+
+test-release: setup
+	@scripts/test_release.sh
 
 lint:
 	@scripts/setup.sh lint

@@ -54,15 +54,17 @@ install_cargo_deny() {
 # A copy of the server that finds its libraries and extensions beside itself: Postgres is relocatable as long as the
 # relative places of bin, lib and share stay the same.
 stage_postgres() {
-    local bin; bin=$(/usr/lib/postgresql/$PG_MAJOR/bin/pg_config --version)
-    [ "$(cat "$STAGED_PG/version" 2>/dev/null)" = "$bin" ] && return 0
+    local bin wanted; bin=$(/usr/lib/postgresql/$PG_MAJOR/bin/pg_config --version)
+    wanted="$bin, with its messages in other languages"
+    [ "$(cat "$STAGED_PG/version" 2>/dev/null)" = "$wanted" ] && return 0
     say "copying $bin to a private place"
     rm -rf "$STAGED_PG"
     mkdir -p "$STAGED_PG"/{lib,share,include}/postgresql
     cp -a "/usr/lib/postgresql/$PG_MAJOR" "$STAGED_PG/lib/postgresql/"
     cp -aL "/usr/share/postgresql/$PG_MAJOR" "$STAGED_PG/share/postgresql/"
     ln -s "/usr/include/postgresql/$PG_MAJOR" "$STAGED_PG/include/postgresql/$PG_MAJOR"
-    echo "$bin" >"$STAGED_PG/version"
+    ln -s /usr/share/locale "$STAGED_PG/share/locale"
+    echo "$wanted" >"$STAGED_PG/version"
 }
 
 # Google's own Python client, the recurrence oracles, what the example needs and what lints our SQL, pinned.

@@ -17,6 +17,7 @@
 mod api;
 mod engine;
 mod error;
+mod panics;
 mod redact;
 mod rs256;
 mod seal;
@@ -37,6 +38,7 @@ extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["roles"], 
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    panics::install();
     settings::define();
     redact::install();
     worker::register();

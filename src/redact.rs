@@ -16,6 +16,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::Error;
+use crate::panics::speechless;
 
 const FUNCTION: &[u8] = b"calsync_add_credential";
 /// What `pg_stat_activity` shows instead of the statement.
@@ -62,7 +63,7 @@ pub fn while_redacted<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, E
         let previous = pg_sys::error_context_stack;
         CALLBACK = pg_sys::ErrorContextCallback { previous, callback: Some(hide), arg: std::ptr::null_mut() };
         pg_sys::error_context_stack = &raw mut CALLBACK;
-        let result = work();
+        let result = speechless(work);
         if result.is_ok() {
             pg_sys::error_context_stack = previous;
         }

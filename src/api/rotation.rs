@@ -1,6 +1,6 @@
 //! `calsync_rotate_key`, `calsync_keys`.
 //!
-//! The hard cases, each with a test in `tests/integration/tests/all/key_rotation.rs`:
+//! The hard cases, each with a test in `tests/integration/tests/all/rotated_keys.rs`:
 //! - when each database of the cluster has been rotated once, all are sealed with the same key
 //! - a forgotten transaction that has sealed a secret holds up neither the worker nor anybody else, and is told
 //! - what becomes free while a rotation looks is taken up
@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Report};
+use crate::panics::speechless;
 use crate::seal;
 use crate::seal::key_file::{self, KeyFile};
 use crate::store::owner::{self, as_owner, as_writing_owner, caller};
@@ -32,7 +33,7 @@ fn calsync_rotate_key() -> i64 {
         rotated.tell();
         Ok(rotated.sealed_anew)
     };
-    rotate().report()
+    speechless(rotate).report()
 }
 
 /// The keys are those of all roles' credentials.
@@ -184,5 +185,5 @@ fn calsync_keys() -> TableIterator<
         rows.extend(used.into_iter().map(|(key, credentials)| (key_file::shown_id(&key), None, false, credentials)));
         Ok(rows)
     };
-    TableIterator::new(keys().report())
+    TableIterator::new(speechless(keys).report())
 }

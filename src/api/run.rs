@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use crate::engine::transactions::{ProcedureTransactions, Transactions, UnitFailed};
 use crate::engine::{Engine, upkeep};
 use crate::error::{Error, Report};
+use crate::panics::speechless;
 use crate::settings::Settings;
 use crate::store::claims;
 use crate::store::owner::refuse_if_read_only;
@@ -37,7 +38,7 @@ fn calsync_run(max_calendars: Option<i32>, fcinfo: pg_sys::FunctionCallInfo) {
         refuse_if_read_only(c"calsync_run()");
         sync_what_is_due(at_most)
     };
-    run().report();
+    speechless(run).report();
 }
 
 /// Whether the caller's transaction may not be ended here.

@@ -5,6 +5,8 @@
 //! The threads never touch Postgres: they get their settings copied, and all signals are blocked in them, so that
 //! Postgres' handlers run on the main thread only.
 //!
+//! A panic on one of them is the failure of the request that it was sending; the thread takes the next.
+//!
 //! They are not joined: a process that ends while a provider keeps silent does not wait for it.
 
 use std::collections::VecDeque;
@@ -130,8 +132,12 @@ fn serve(shared: &Shared) {
         };
         let client = work.client.clone();
         drop(work);
-        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| client.ask(&request)))
-            .unwrap_or_else(|_| Answer::None { reason: "the HTTP client failed".to_owned() });
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| client.ask(&request))).unwrap_or_else(|_| {
+            // What it left of the connections that the others share with it is not to be trusted.
+            let mut work = lock(&shared.work);
+            work.client = Client::new(&work.manners);
+            Answer::None { reason: "the HTTP client panicked; the server's log says where".to_owned() }
+        });
         deliver(shared, Exchange { ticket, answer });
     }
 }

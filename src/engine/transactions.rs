@@ -11,7 +11,8 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
-use crate::store::owner::{as_silent_writer, as_writer};
+use crate::panics;
+use crate::store::owner::{as_writer, be_silent};
 
 /// The unit left no trace.
 #[derive(Debug)]
@@ -129,6 +130,7 @@ impl Transactions for ProcedureTransactions {
         if self.cancelled.is_some() {
             return Err(UnitFailed { reason: "the call was cancelled".to_owned() });
         }
+        be_silent();
         // SAFETY: what plpgsql does around a block that catches exceptions: memory context and resource owner are as
         // before, whichever way it ends. The snapshot is popped by us, or by the subtransaction's abort.
         unsafe {
@@ -138,7 +140,7 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let outcome = caught_or_cancelled(|| {
-                let value = as_silent_writer(&mut *work)?;
+                let value = as_writer(&mut *work)?;
                 pg_sys::PopActiveSnapshot();
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(value)
@@ -171,7 +173,7 @@ fn caught_or_cancelled<T>(
             let (CaughtError::PostgresError(report)
             | CaughtError::ErrorReport(report)
             | CaughtError::RustPanic { ereport: report, .. }) = &caught;
-            let failed = UnitFailed { reason: report.message().to_owned() };
+            let failed = UnitFailed { reason: panics::of(&caught) };
             let is_cancel = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
             Err((failed, is_cancel.then(|| Box::new(caught))))
         })

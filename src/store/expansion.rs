@@ -279,6 +279,7 @@ pub(super) struct Expanded {
 
 fn expand(subscription: &Subscription, events: &[Stored], window: Interval) -> Result<Expanded, Error> {
     let zone = subscription.zone()?;
+    let store = subscription.options()?.store;
     let mut expanded = Expanded::default();
     for event in events {
         let expansion = occurrences(&event.kind, &event.vacated, window, zone);
@@ -289,7 +290,7 @@ fn expand(subscription: &Subscription, events: &[Stored], window: Interval) -> R
             expanded.statuses.push(event.busy_status.label());
             expanded.reach.include(time::micros(interval.start()), time::micros(interval.end()));
         }
-        expanded.problems.extend(expansion.problem.map(|problem| (event.event_id.clone(), problem)));
+        expanded.problems.extend(expansion.problem.map(|problem| (event.event_id.clone(), problem.kept(store))));
     }
     Ok(expanded)
 }

@@ -49,9 +49,28 @@ const SILENT: [(&CStr, &CStr); 4] = [
     (c"debug_print_plan", c"off"),
 ];
 
-/// [`as_writer`], in somebody's session on behalf of all others: nothing is sent to him meanwhile.
-pub fn as_silent_writer<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    with_settings(&SILENT, || as_writer(work))
+/// For work in somebody's session on behalf of all others: until the transaction ends nothing is sent to him. Postgres tells
+/// of the end itself, while the rows are locked; hence this lasts longer than [`as_writer`].
+pub fn be_silent() {
+    for (name, value) in SILENT {
+        set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    }
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: a plain call on the main thread, with a setting that anybody may make.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
 }
 
 fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -65,16 +84,7 @@ fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T
         pg_sys::SetUserIdAndSecContext(owner, context | SWITCHED as c_int);
         let nest_level = pg_sys::NewGUCNestLevel();
         for (name, value) in settings {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
         }
         nest_level
     };

@@ -11,6 +11,7 @@ use super::board::{self, Report};
 use super::{behave_as_a_backend, latch, reload_if_asked, role};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
+use crate::panics::speechless;
 use crate::settings::{self, Settings, Webhook};
 use crate::store::{claims, time};
 
@@ -36,7 +37,8 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     // SAFETY: runs while shared memory is still there, whichever way the process ends.
     unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
     reload_if_asked();
-    match (Worker { transactions: WorkerTransactions, last_upkeep: None, started_at: time::micros(Utc::now()) }).run() {
+    let worker = Worker { transactions: WorkerTransactions, last_upkeep: None, started_at: time::micros(Utc::now()) };
+    match speechless(|| worker.run()) {
         Departure::NoExtension => board::worker_ended(database, true),
         Departure::NotWanted => board::worker_ended(database, false),
     }

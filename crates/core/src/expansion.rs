@@ -5,6 +5,7 @@
 //! - `a_vacated_occurrence_is_free_again`, whichever way the exception names it
 //! - `a_rule_that_cannot_be_read_blocks_its_first_occurrence_and_says_why`
 //! - `a_zone_nobody_knows_is_read_as_the_calendars_and_flagged`
+//! - `where_only_busy_time_is_kept_a_complaint_quotes_nothing`
 
 use std::collections::HashSet;
 
@@ -13,7 +14,8 @@ use chrono_tz::Tz;
 
 use crate::event::{Kind, OriginalStart, Span};
 use crate::interval::Interval;
-use crate::recurrence::{Definitions, FromThenOn, Length, Occurrence, Problem, Series, Start};
+use crate::options::Store;
+use crate::recurrence::{Definitions, FromThenOn, Length, Occurrence, Problem, Series, Start, UnknownListZone};
 use crate::zone::{self, Zone};
 
 /// When an event takes place in the window, and what was wrong with it.
@@ -21,8 +23,35 @@ use crate::zone::{self, Zone};
 pub struct Expansion {
     /// By start, each start once; whole, not clipped to the window.
     pub intervals: Vec<Interval>,
-    /// In words for the operator. The intervals are then what could be read: at least the first occurrence.
-    pub problem: Option<String>,
+    /// The intervals are then what could be read: at least the first occurrence.
+    pub problem: Option<Complaint>,
+}
+
+/// What was wrong with a series, in words for the operator, which quote the event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Complaint {
+    #[error(transparent)]
+    Recurrence(#[from] Problem),
+    #[error(transparent)]
+    ListZone(#[from] UnknownListZone),
+    /// The zone that the series was made in, and in which it is expanded instead.
+    #[error("unknown time zone \"{name}\"{because}; the series is expanded in the calendar's zone, {instead}")]
+    UnknownZone { name: String, because: String, instead: Tz },
+}
+
+impl Complaint {
+    /// What may be kept of it under this option: with `busy_only` which field it was and the kind of wrong, but not what
+    /// is in the field.
+    pub fn kept(&self, store: Store) -> String {
+        match (store, self) {
+            (Store::Details | Store::Full, _) => self.to_string(),
+            (Store::BusyOnly, Self::Recurrence(problem)) => problem.without_content(),
+            (Store::BusyOnly, Self::ListZone(unknown)) => unknown.without_content(),
+            (Store::BusyOnly, Self::UnknownZone { instead, .. }) => {
+                format!("start: unknown time zone; the series is expanded in the calendar's zone, {instead}")
+            }
+        }
+    }
 }
 
 /// What decides when an event takes place, besides itself.
@@ -72,7 +101,7 @@ fn series(span: &Span, recurrence: &[String], surroundings: &Surroundings<'_>, w
     let (start, length, unknown_zone) = beginning(span, surroundings);
     let vacated = Vacated::new(surroundings.vacated, &start, calendar_zone);
     let read = Series::read_with(start, length, recurrence, definitions, from_then_on);
-    let warning = read.as_ref().ok().and_then(Series::warning).map(ToString::to_string);
+    let warning = read.as_ref().ok().and_then(Series::warning).cloned().map(Complaint::from);
     let gone = |found: &Occurrence| vacated.holds(found.original, found.date);
     match read.and_then(|series| series.occurrences_without(window, gone)) {
         Ok(occurrences) => {
@@ -88,7 +117,7 @@ fn series(span: &Span, recurrence: &[String], surroundings: &Surroundings<'_>, w
                 Problem::Unreadable { .. } => once(span, window, calendar_zone),
             };
             add_edits(&mut intervals, from_then_on, window, calendar_zone);
-            Expansion { intervals, problem: Some(problem.to_string()) }
+            Expansion { intervals, problem: Some(problem.into()) }
         }
     }
 }
@@ -116,7 +145,7 @@ fn add_edits(intervals: &mut Vec<Interval>, edits: &[FromThenOn], window: Interv
 ///
 /// "If the duration of the recurring component is specified with the DTEND property, the same exact duration will apply
 /// to all the members of the generated recurrence set" (RFC 5545 §3.8.5.3): a timed span is such a pair of instants.
-fn beginning(span: &Span, surroundings: &Surroundings<'_>) -> (Start<Zone>, Length, Option<String>) {
+fn beginning(span: &Span, surroundings: &Surroundings<'_>) -> (Start<Zone>, Length, Option<Complaint>) {
     let calendars = Zone::Known(surroundings.calendar_zone);
     match span {
         Span::AllDay { start, end } => {
@@ -125,11 +154,10 @@ fn beginning(span: &Span, surroundings: &Surroundings<'_>) -> (Start<Zone>, Leng
         }
         Span::Timed { starts_at, ends_at, zone } => {
             let named = zone.as_deref().map(|name| (name, surroundings.definitions.zone(name)));
-            let unknown = |name: &str, because: String| {
-                format!(
-                    "unknown time zone \"{name}\"{because}; the series is expanded in the calendar's zone, {}",
-                    surroundings.calendar_zone
-                )
+            let unknown = |name: &str, because: String| Complaint::UnknownZone {
+                name: name.to_owned(),
+                because,
+                instead: surroundings.calendar_zone,
             };
             let (zone, problem) = match named {
                 None => (calendars, None),

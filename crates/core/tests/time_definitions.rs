@@ -127,7 +127,7 @@ fn a_definition_that_cannot_be_used_is_flagged_and_the_calendars_zone_is_used() 
     let problem = |definition: &str| {
         let found = expanded(&standup, definition, &[], years(2026, 1));
         assert_eq!(found.intervals[1].start(), at("2026-03-29 09:00", "Europe/Vienna"));
-        found.problem.expect("a problem")
+        found.problem.expect("a problem").to_string()
     };
 
     assert_eq!(

@@ -4,6 +4,7 @@ mod time_support;
 
 use calsync_core::event::{Kind, OriginalStart, Span};
 use calsync_core::expansion::{Expansion, occurrences};
+use calsync_core::options::Store;
 use time_support::{at, between, date, days, meeting, occurrence_of, tz, utc, years};
 
 #[test]
@@ -164,7 +165,7 @@ fn a_rule_that_cannot_be_read_blocks_its_first_occurrence_and_says_why() {
 
     assert_eq!(found.intervals, [between(utc("2026-05-01 09:00"), utc("2026-05-01 10:00"))]);
     let why = "recurrence line 2, column 28: expected a whole number from 1 to 3200000000, found \"0\"";
-    assert_eq!(found.problem.as_deref(), Some(why));
+    assert_eq!(broken.problem(years(2026, 1)), why);
 }
 
 #[test]
@@ -177,5 +178,28 @@ fn a_zone_nobody_knows_is_read_as_the_calendars_and_flagged() {
 
     assert_eq!(found.intervals[1].start(), at("2026-03-29 09:00", "Europe/Vienna"));
     let why = "unknown time zone \"Mars/Olympus_Mons\"; the series is expanded in the calendar's zone, Europe/Vienna";
-    assert_eq!(found.problem.as_deref(), Some(why));
+    assert_eq!(series.problem(years(2026, 1)), why);
+}
+
+#[test]
+fn where_only_busy_time_is_kept_a_complaint_quotes_nothing() {
+    let series = |line: &str| meeting("2026-05-01 09:00", 60, "UTC").recurs("RRULE:FREQ=DAILY;COUNT=2").recurs(line);
+    let mut abroad = series("RDATE:");
+    let Span::Timed { zone, .. } = &mut abroad.span else { unreachable!() };
+    *zone = Some("SECRET".to_owned());
+    for (series, kept) in [
+        (
+            series("EXDATE;TZID=SECRET:20260502T090000"),
+            "recurrence line 2, column 13: unknown time zone; its times are read in the event's zone",
+        ),
+        (series("RRULE:FREQ=SECRET"), "recurrence line 2, column 12: it cannot be read"),
+        (abroad, "start: unknown time zone; the series is expanded in the calendar's zone, UTC"),
+    ] {
+        let complaint = series.expanded(years(2026, 1)).problem.expect("a complaint");
+
+        assert_eq!(complaint.kept(Store::BusyOnly), kept);
+        for store in [Store::Details, Store::Full] {
+            assert!(complaint.kept(store).contains("\"SECRET\""), "{complaint}");
+        }
+    }
 }

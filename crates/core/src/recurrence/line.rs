@@ -4,7 +4,7 @@ use chrono::NaiveDateTime;
 
 use super::definition::Definitions;
 use super::moment::{Length, Moment};
-use super::problem::Problem;
+use super::problem::{Problem, UnknownListZone};
 use super::rule::Rule;
 use super::text::Piece;
 use crate::zone::Zone;
@@ -34,7 +34,7 @@ pub(super) enum ListZone {
     Events,
     Named(Zone),
     /// A TZID that nobody knows: the event's zone as well, with a warning.
-    Unknown(Problem),
+    Unknown(UnknownListZone),
 }
 
 /// One additional occurrence.
@@ -89,10 +89,9 @@ fn dates<'a, T>(
 
 fn list_zone(name: Piece, definitions: &Definitions) -> ListZone {
     let unknown = |because: String| {
-        ListZone::Unknown(name.problem(format!(
-            "unknown time zone \"{}\"{because}; its times are read in the event's zone",
-            name.text.trim_matches('"')
-        )))
+        let (line, column) = (name.line, name.column);
+        let name = name.text.trim_matches('"').to_owned();
+        ListZone::Unknown(UnknownListZone { line, column, name, because })
     };
     match definitions.zone(name.text) {
         Some(Ok(zone)) => ListZone::Named(zone),

@@ -45,7 +45,7 @@ mod walk;
 pub use definition::{DefinitionProblem, Definitions};
 pub use edit::FromThenOn;
 pub use moment::Length;
-pub use problem::{Excess, Problem};
+pub use problem::{Excess, Problem, UnknownListZone};
 
 use edit::Edit;
 use line::{Dates, End, Entry, Line, ListZone, local_in};
@@ -127,7 +127,7 @@ pub struct Series {
     excluded_dates: HashSet<NaiveDate>,
     /// By `from`.
     edits: Vec<Edit>,
-    warning: Option<Problem>,
+    warning: Option<UnknownListZone>,
 }
 
 impl Series {
@@ -172,7 +172,7 @@ impl Series {
     }
 
     /// What was read in a second-best way, for the operator to know: a TZID that is not in the database.
-    pub fn warning(&self) -> Option<&Problem> {
+    pub fn warning(&self) -> Option<&UnknownListZone> {
         self.warning.as_ref()
     }
 
@@ -335,8 +335,8 @@ impl Series {
     }
 
     fn zone_of(&mut self, zone: ListZone) -> Zone {
-        if let ListZone::Unknown(problem) = &zone {
-            self.warning.get_or_insert_with(|| problem.clone());
+        if let ListZone::Unknown(unknown) = &zone {
+            self.warning.get_or_insert_with(|| unknown.clone());
         }
         zone.or(self.start.zone())
     }

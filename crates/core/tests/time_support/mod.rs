@@ -119,7 +119,7 @@ impl Recurring {
     }
 
     pub fn problem(&self, window: Interval) -> String {
-        self.expanded(window).problem.expect("a problem")
+        self.expanded(window).problem.expect("a problem").to_string()
     }
 }
 

@@ -46,6 +46,21 @@ fn of_what_the_application_feeds_nothing_is_kept_but_time() {
     );
 }
 
+/// The recurrence itself is kept as it is written: without it there is no series to expand.
+#[test]
+fn of_a_series_in_a_zone_nobody_knows_the_complaint_quotes_nothing() {
+    let mut fed = Fed::new();
+    fed.subscribe("quiet", json!({"store": "busy_only"}));
+    let skipped = at(3, "08:00").replace(['-', ':'], "").replace('Z', "");
+    let series = json!({"recurrence": ["RRULE:FREQ=DAILY;COUNT=3", format!("EXDATE;TZID=MARKER:{skipped}")]});
+
+    fed.list_of("quiet", &[meeting("s", 2, "08:00", "08:30").saying(series)]);
+
+    let problem: String = fed.sql.query_one("SELECT problem FROM calsync.event", &[]).expect("an event").get(0);
+    assert_eq!(problem, "recurrence line 2, column 13: unknown time zone; its times are read in the event's zone");
+    assert_eq!(fed.busy_of("quiet"), ["+2 08:00 to 08:30", "+4 08:00 to 08:30"]);
+}
+
 #[test]
 fn of_what_cannot_be_read_nothing_is_kept_either_and_it_blocks() {
     let mut world = World::new();

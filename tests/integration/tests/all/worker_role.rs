@@ -161,17 +161,54 @@ fn roles_are_the_servers_and_outlive_the_extension() {
         .expect("nothing is left of it");
 }
 
+/// Whoever has CREATEROLE could have made it before the extension.
 #[test]
 fn a_role_of_that_name_that_may_do_more_is_refused() {
     let cluster = Cluster::start("");
     let mut sql = cluster.connect("postgres");
-    sql.batch_execute("CREATE ROLE calsync_worker SUPERUSER LOGIN").expect("somebody's role");
+    sql.batch_execute("CREATE ROLE calsync_worker LOGIN CONNECTION LIMIT 0").expect("somebody's role");
+    for (more, less) in [
+        ("ALTER ROLE calsync_worker SUPERUSER", "ALTER ROLE calsync_worker NOSUPERUSER"),
+        ("ALTER ROLE calsync_worker BYPASSRLS", "ALTER ROLE calsync_worker NOBYPASSRLS"),
+        ("ALTER ROLE calsync_worker CREATEROLE", "ALTER ROLE calsync_worker NOCREATEROLE"),
+        ("ALTER ROLE calsync_worker CREATEDB", "ALTER ROLE calsync_worker NOCREATEDB"),
+        ("ALTER ROLE calsync_worker REPLICATION", "ALTER ROLE calsync_worker NOREPLICATION"),
+        ("ALTER ROLE calsync_worker CONNECTION LIMIT -1", "ALTER ROLE calsync_worker CONNECTION LIMIT 0"),
+        ("GRANT pg_read_server_files TO calsync_worker", "REVOKE pg_read_server_files FROM calsync_worker"),
+    ] {
+        sql.batch_execute(more).expect("it may do more");
 
-    let refused = sql.batch_execute("CREATE EXTENSION pg_calsync").expect_err("the worker shall be no superuser");
+        let refused = sql.batch_execute("CREATE EXTENSION pg_calsync").expect_err(more);
 
-    assert_eq!(sqlstate(&refused), "55000");
-    sql.batch_execute("ALTER ROLE calsync_worker NOSUPERUSER CONNECTION LIMIT 0; CREATE EXTENSION pg_calsync")
-        .expect("as the hint says");
+        assert_eq!(sqlstate(&refused), "55000", "{more}: {refused:?}");
+        sql.batch_execute(less).expect("as the hint says");
+    }
+    sql.batch_execute("CREATE EXTENSION pg_calsync").expect("as it should be");
+}
+
+/// `calsync.worker_role` names a member, and its GRANT belongs to the server: a second database finds it there.
+#[test]
+fn a_role_of_that_name_may_have_members() {
+    let cluster = Cluster::start("");
+    let mut sql = cluster.connect("postgres");
+    sql.batch_execute("CREATE ROLE calsync_worker LOGIN CONNECTION LIMIT 0; CREATE ROLE clerk IN ROLE calsync_worker")
+        .expect("a member");
+
+    sql.batch_execute("CREATE EXTENSION pg_calsync").expect("it is whom the administrator chose");
+}
+
+#[test]
+fn what_is_missing_for_a_worker_that_is_expected_is_looked_for_again_soon() {
+    let mut world = World::with("calsync.worker_role = 'clerk'\nlog_min_messages = debug5");
+    let looks = |world: &World| world.cluster.log().matches("pg_calsync launcher DEBUG:  CommitTransaction").count();
+    let before = looks(&world);
+    eventually("the launcher looks again, unasked", || looks(&world) >= before + 4);
+    assert!(world.cluster.log().contains("role \"clerk\", which calsync.worker_role names, does not exist"));
+
+    world.sql.batch_execute("CREATE ROLE clerk LOGIN IN ROLE calsync_worker").expect("a role");
+
+    // Nobody tells the launcher, which otherwise looks once a minute.
+    eventually("a worker comes", || workers(&mut world, "postgres") == 1);
 }
 
 #[test]
