@@ -120,6 +120,7 @@ fn a_forgotten_transaction_that_added_a_credential_holds_up_nobody_and_is_told()
     eventually("another calendar is synced", || world.text(state, "c@x") == "active");
     assert!(!rotation.is_finished(), "it still looks whether the row becomes free");
 
+    eventually("it leaves what it cannot get at", || rotation.is_finished());
     assert_eq!(rotation.join().expect("no panic"), 1, "team");
     let log = world.cluster.log();
     assert!(log.contains("credential \"before\" of role \"postgres\" is left sealed with an older key"), "{log}");
