@@ -63,6 +63,8 @@ enum Installed {
     /// The tables are there, and the role that the worker is connected as may not write them.
     Closed,
     Ours,
+    /// The role that the worker is to be has changed, and may do what it shall not.
+    TooMighty(role::Refusal),
 }
 
 struct Worker {
@@ -107,7 +109,7 @@ impl Worker {
             match self.installed() {
                 Some(Installed::Ours) => {}
                 Some(Installed::Missing) => return Departure::NoExtension,
-                Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed)) => {
+                Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed | Installed::TooMighty(_))) => {
                     if !std::mem::replace(&mut complained, true) {
                         complain(&impediment);
                     }
@@ -189,8 +191,11 @@ impl Worker {
                 Ok(match version {
                     None => Installed::Missing,
                     Some(version) if version != env!("CARGO_PKG_VERSION") => Installed::OtherVersion(version),
-                    Some(_) if role::may_write()? => Installed::Ours,
-                    Some(_) => Installed::Closed,
+                    Some(_) => match role::excess() {
+                        Some(refusal) => Installed::TooMighty(refusal),
+                        None if role::may_write()? => Installed::Ours,
+                        None => Installed::Closed,
+                    },
                 })
             })
         })
@@ -241,7 +246,11 @@ fn complain_about_webhook(webhook: &Webhook) {
 
 /// Says why nothing is synced.
 fn complain(impediment: &Installed) {
-    let Installed::OtherVersion(version) = impediment else { return role::complain_about_rights() };
+    let version = match impediment {
+        Installed::OtherVersion(version) => version,
+        Installed::TooMighty(refusal) => return refusal.tell(),
+        _ => return role::complain_about_rights(),
+    };
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!(
