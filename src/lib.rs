@@ -37,7 +37,26 @@ extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["roles"], 
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    show_no_backtraces();
     settings::define();
     redact::install();
     worker::register();
+}
+
+/// pgrx puts a backtrace into DETAIL, with paths of the sources, where the server's environment has RUST_BACKTRACE set; an
+/// error is for whoever asked, who is nobody's debugger. The standard library looks once whether it is to capture any,
+/// and remembers: it looks while the environment says no, which is then as it was.
+fn show_no_backtraces() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(VARIABLE);
+    // SAFETY: a library is loaded on the only thread of the postmaster, or of a backend: nobody else reads the environment.
+    unsafe { std::env::set_var(VARIABLE, "0") };
+    drop(std::backtrace::Backtrace::capture());
+    // SAFETY: as above.
+    unsafe {
+        match before {
+            Some(value) => std::env::set_var(VARIABLE, value),
+            None => std::env::remove_var(VARIABLE),
+        }
+    }
 }
