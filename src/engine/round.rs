@@ -110,6 +110,15 @@ impl Round {
         self.claim.credential()
     }
 
+    pub fn owner(&self) -> &str {
+        &self.claim.subscription.owner
+    }
+
+    /// Somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.claim.awaited
+    }
+
     /// The calendar has never been synced before.
     pub fn is_the_first(&self) -> bool {
         self.claim.subscription.full_synced_at.is_none()

@@ -43,7 +43,8 @@ const FEW: usize = 1000;
 pub struct Wanted {
     pub owner: String,
     pub name: String,
-    pub generation: i64,
+    /// None: there is no such credential any more.
+    pub generation: Option<i64>,
     /// The calendar's.
     pub remote_id: String,
     /// A token from before this does not count: whether it is renewed is what is to be found out.
@@ -197,7 +198,12 @@ impl Tokens {
         transactions: &mut impl Transactions,
     ) -> Result<Option<(Stored, Secret)>, Failure> {
         let key = key(&wanted.owner, &wanted.name);
-        if self.known.get(&key).is_some_and(|known| known.generation >= wanted.generation) {
+        let Some(generation) = wanted.generation else {
+            // What was dropped is not used any more, whatever this process remembers of it.
+            self.known.remove(&key);
+            return Err(missing(&wanted.name));
+        };
+        if self.known.get(&key).is_some_and(|known| known.generation >= generation) {
             return Ok(None);
         }
         let found = read(&wanted.owner, &wanted.name, transactions)?;
@@ -424,6 +430,12 @@ fn assertion(account: &ServiceAccount, user: Option<&str>, url: &str) -> Result<
     let to_sign = token::assertion_to_sign(account, user, url, Utc::now());
     let signature = key.sign(to_sign.as_bytes()).ok_or_else(|| failed("the request cannot be signed"))?;
     Ok(token::assertion_request(url, &to_sign, &signature))
+}
+
+impl Grantee {
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
 }
 
 impl Refresh {

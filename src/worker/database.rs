@@ -12,6 +12,7 @@ use super::{behave_as_a_backend, latch, reload_if_asked, role};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
 use crate::settings::{self, Settings, Webhook};
+use crate::store::whose::Whose;
 use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
@@ -62,9 +63,9 @@ enum Installed {
     OtherVersion(String),
     /// The tables are there, and the role that the worker is connected as may not write them.
     Closed,
-    Ours,
     /// The role that the worker is to be has changed, and may do what it shall not.
     TooMighty(role::Refusal),
+    Ours,
 }
 
 struct Worker {
@@ -79,7 +80,7 @@ impl Worker {
         let mut settings = Settings::snapshot();
         complain_about_webhook(&settings.webhook);
         let mut engine = loop {
-            match Engine::new(&settings) {
+            match Engine::new(Whose::EVERYBODYS, &settings) {
                 Ok(engine) => break engine,
                 Err(error) => {
                     pgrx::warning!("pg_calsync: the HTTP threads could not be prepared: {error}");
@@ -207,7 +208,7 @@ impl Worker {
         if self.last_upkeep.is_some_and(|last| last.elapsed() < HEARTBEAT) {
             return false;
         }
-        let more = upkeep::run(&mut self.transactions, AT_ONCE).unwrap_or_else(|failed| {
+        let more = upkeep::run(&mut self.transactions, &Whose::EVERYBODYS, AT_ONCE).unwrap_or_else(|failed| {
             pgrx::warning!("pg_calsync: windows were not slid and nothing was cleaned: {}", failed.reason);
             false
         });

@@ -12,6 +12,7 @@ mod documented;
 mod durability;
 mod engine;
 mod explain;
+mod fairness;
 mod fault_points;
 mod freebusy;
 mod guest;
