@@ -28,6 +28,7 @@ mod push;
 mod reading;
 mod receivers;
 mod recorded;
+mod refusals;
 mod retention;
 mod roles;
 mod secrets;
