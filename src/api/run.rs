@@ -93,7 +93,10 @@ fn sync(
     let mut looked_again = false;
     loop {
         engine.pass_on_news(transactions)?;
-        left -= engine.claim(transactions, settings, left)?;
+        let claimed = engine.claim(transactions, settings, left)?;
+        left -= claimed;
+        // A budget may have become free between the look at it and the next.
+        looked_again &= claimed == 0;
         engine.tend_channels(transactions, settings)?;
         // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
         let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());

@@ -56,6 +56,9 @@ pub enum Permit {
     Nobody,
 }
 
+/// How many may be begun.
+type Room = fn(&Places) -> usize;
+
 /// How claims are made.
 pub struct Claiming<'a> {
     /// Whose calendars may be claimed.
@@ -85,8 +88,7 @@ pub fn claim(
     let now = Utc::now();
     let queues = queues(now, claiming, &spent)?;
     let mut claimed = Vec::new();
-    let passes: [(bool, fn(&Places) -> usize); 3] =
-        [(true, Places::for_awaited), (false, Places::for_due), (true, Places::left_over)];
+    let passes: [(bool, Room); 3] = [(true, Places::for_awaited), (false, Places::for_due), (true, Places::left_over)];
     let mut some_wait = false;
     for (awaited, places) in passes {
         let mut owners: Vec<&str> =

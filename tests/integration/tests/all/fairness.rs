@@ -203,7 +203,8 @@ fn calendars_asked_for_by_name_without_end_keep_nobody_waiting_that_is_merely_du
 
 #[test]
 fn where_there_are_more_owners_than_are_looked_at_together_none_is_left_out() {
-    let mut world = World::with("calsync.databases = 'nowhere'");
+    let plenty = "calsync.requests_per_minute = 100000\ncalsync.project_requests_per_minute = 100000";
+    let mut world = World::with(&format!("calsync.databases = 'nowhere'\n{plenty}"));
     // Rows of owners that no role stands for, which only a superuser sees.
     let many = "INSERT INTO calsync.subscription (calendar, provider, remote_id, owner, state, next_sync_at) \
         SELECT 'c' || n, 'google', 'alice@example.com', 'owner' || n, 'pending', now() FROM generate_series(1, 300) AS n";

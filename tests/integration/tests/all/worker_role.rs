@@ -278,9 +278,9 @@ fn a_role_that_may_do_too_much_is_not_made_the_worker() {
             .batch_execute(&format!("CREATE ROLE clerk LOGIN {attribute} CONNECTION LIMIT 0 IN ROLE calsync_worker"))
             .expect("a role");
 
-        let refusal = format!("role \"clerk\", which calsync.worker_role names, is ");
-        eventually("it is refused", || world.cluster.log().contains(&refusal));
-        eventually("the health says it", || problems(&mut world).contains(&refusal));
+        let refusal = "role \"clerk\", which calsync.worker_role names, is ";
+        eventually("it is refused", || world.cluster.log().contains(refusal));
+        eventually("the health says it", || problems(&mut world).contains(refusal));
         assert!(problems(&mut world).contains(told), "{}", problems(&mut world));
         assert!(world.cluster.log().contains("NOSUPERUSER NOCREATEROLE NOBYPASSRLS"), "and how to mend it");
         assert_eq!(workers(&mut world, "postgres"), 0);
