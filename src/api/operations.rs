@@ -107,34 +107,35 @@ fn iso(at: TimestampWithTimeZone) -> String {
 }
 
 /// What somebody should look at, each with what to do. A standby only answers: no worker is missed there.
-fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendars) -> Vec<(String, &'static str)> {
-    let mut problems = Vec::new();
+fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendars) -> Vec<(String, String)> {
+    let mut problems: Vec<(String, String)> = Vec::new();
     if !standby {
-        match running {
-            Running::Worker => {}
-            Running::NotPreloaded => problems.push((
+        match (running, worker::refusal()) {
+            (Running::Worker | Running::NoWorker, Some(refusal)) => problems.push(refusal),
+            (Running::Worker, None) => {}
+            (Running::NotPreloaded, _) => problems.push((
                 "no worker: the library is not preloaded".to_owned(),
-                "Add pg_calsync to shared_preload_libraries and restart, or CALL calsync_run() regularly.",
+                "Add pg_calsync to shared_preload_libraries and restart, or CALL calsync_run() regularly.".into(),
             )),
-            Running::NoWorker => problems.push((
+            (Running::NoWorker, None) => problems.push((
                 "no worker runs in this database".to_owned(),
-                "See calsync.databases, max_worker_processes and the server's log.",
+                "See calsync.databases, max_worker_processes and the server's log.".into(),
             )),
         }
         if !enabled {
-            problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload."));
+            problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload.".into()));
         }
     }
     if let Webhook::Unusable(why) = settings::webhook() {
         problems.push((
             format!("calsync.webhook_url cannot be used: {why}"),
-            "Set it to an https URL with a public host name, or to nothing, and reload.",
+            "Set it to an https URL with a public host name, or to nothing, and reload.".into(),
         ));
     }
     if let Some(why) = &calendars.address_refused {
         problems.push((
             format!("the provider does not send notifications to calsync.webhook_url: {why}"),
-            "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.",
+            "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.".into(),
         ));
     }
     for (count, what, hint) in [
@@ -158,7 +159,7 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
         (calendars.flagged, "not understood (events)", "See calsync.event.problem; they block their time."),
     ] {
         if count > 0 {
-            problems.push((format!("{count} {what}"), hint));
+            problems.push((format!("{count} {what}"), hint.to_owned()));
         }
     }
     problems

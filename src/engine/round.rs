@@ -90,7 +90,7 @@ impl Round {
         let incremental = claim.subscription.options().is_ok_and(|options| options.incremental);
         // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently"), and to the
         // person whose calendar it is of.
-        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation.unwrap_or_default());
         let is_good = incremental
             && token_params.as_deref() == Some(&parameters)
             && !is_full_sync_due(&claim.subscription, settings, now);
@@ -110,6 +110,15 @@ impl Round {
     /// Whose budget its requests use.
     pub fn credential(&self) -> Credential {
         self.claim.credential()
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.claim.subscription.owner
+    }
+
+    /// Somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.claim.awaited
     }
 
     /// The calendar has never been synced before.

@@ -139,7 +139,7 @@ pub fn commit(
         };
         let round = merge::Round { source, full_sync: progress.full_sync, time_zone: time_zone.as_deref() };
         let counts = merge::merge(&mut current, &round)?;
-        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation.unwrap_or_default());
         move_token(id, successor, &parameters, progress)?;
         let next = next_poll(counts.changed());
         set_poll_interval(id, next)?;
@@ -267,16 +267,20 @@ pub fn fail(
 ) -> Result<Outcome<()>, Error> {
     let generation = claim.generation;
     let claim = &claim.subscription;
-    let concerns_credential = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential);
-    let slowed = match &claim.credential {
-        Some(name) if concerns_credential => match credential::try_lock(&claim.owner, name)? {
-            Some(failures) => failures,
+    let shown = claim.credential.as_ref().filter(|_| hangs_on_the_secret(failure.kind));
+    let (slowed, is_replaced) = match shown {
+        Some(name) => match credential::try_lock(&claim.owner, name)? {
+            Some(failures) => (failures, credential::is_replaced(&claim.owner, name, generation)?),
             None => return Ok(Outcome::Locked),
         },
-        _ => 0,
+        None => (0, false),
     };
     while_ours(claim, None, |current| {
         staging::discard(claim.id, claim.lease)?;
+        if is_replaced {
+            // Nobody knows what it says to the new one: that is found out at once, and is no failure.
+            return finish(claim.id, Utc::now());
+        }
         let way = failing_as(failure.kind);
         let failing_since = current.failing_since.filter(|_| current.failing_as.as_deref() == Some(way));
         // A rate limit is not the calendar's fault: how long to wait follows from the credential's own count.
@@ -302,7 +306,7 @@ pub fn fail(
             Ok(())
         })?;
         finish(claim.id, retry.at)?;
-        if let Some(name) = &claim.credential {
+        if let (Some(name), Some(generation)) = (&claim.credential, generation) {
             match retry.slows {
                 Slows::Calendar => {}
                 Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,
@@ -313,6 +317,14 @@ pub fn fail(
         }
         record(claim.id, progress, "failed", None, Some(&failure.reason))
     })
+}
+
+/// Whether the provider could answer otherwise if it were shown another secret.
+fn hangs_on_the_secret(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::RateLimited | FailureKind::Credential | FailureKind::Forbidden | FailureKind::NotFound => true,
+        FailureKind::Passing | FailureKind::RefusedUrl => false,
+    }
 }
 
 fn failing_as(kind: FailureKind) -> &'static str {
