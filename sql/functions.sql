@@ -215,8 +215,16 @@ COMMENT ON FUNCTION calsync_drop_credential IS 'Forgets a credential. False wher
 CREATE FUNCTION calsync_rotate_key()
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_rotate_key_wrapper';
 COMMENT ON FUNCTION calsync_rotate_key IS
-    'Adds a key to the file calsync.key_file and seals every credential of this database with it; returns how many. '
-    'Older keys stay in the file for the other databases of the cluster';
+    'Seals every credential of this database with the newest key of the file calsync.key_file, and adds one to the file first '
+    'where all are sealed with the newest already; returns how many. Older keys stay in the file for the other databases of '
+    'the cluster';
+
+CREATE FUNCTION calsync_keys()
+RETURNS TABLE (key_id text, line integer, seals boolean, credentials bigint)
+LANGUAGE c STABLE ROWS 3 AS 'MODULE_PATHNAME', 'calsync_keys_wrapper';
+COMMENT ON FUNCTION calsync_keys IS
+    'The keys of the file calsync.key_file: on which line each stands, which one seals, and how many credentials of this '
+    'database are sealed with it. line is null for a key that is not in the file';
 
 -- ---------------------------------------------------------------------------------------------------------- push
 

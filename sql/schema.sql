@@ -204,26 +204,29 @@ COMMENT ON COLUMN calsync.busy.statuses IS
     'Bits: 1 free, 2 tentative, 4 busy, 8 out_of_office, 16 working_elsewhere';
 
 CREATE TABLE calsync.credential (
-    name       text NOT NULL CHECK (name OPERATOR(pg_catalog.<>) ''),
-    provider   text NOT NULL CHECK (provider OPERATOR(pg_catalog.=) ANY (ARRAY['google'])),
-    owner      name NOT NULL,
-    secret     bytea,
-    retry_at   timestamptz,
-    refused_at timestamptz,
-    failures   integer NOT NULL DEFAULT 0,
-    generation bigint NOT NULL DEFAULT 0,
-    last_error text,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    name        text NOT NULL CHECK (name OPERATOR(pg_catalog.<>) ''),
+    provider    text NOT NULL CHECK (provider OPERATOR(pg_catalog.=) ANY (ARRAY['google'])),
+    owner       name NOT NULL,
+    secret      bytea,
+    retry_at    timestamptz,
+    refused_at  timestamptz,
+    unopened_at timestamptz,
+    failures    integer NOT NULL DEFAULT 0,
+    generation  bigint NOT NULL DEFAULT 0,
+    last_error  text,
+    created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (owner, name)
 );
 COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it answers';
 COMMENT ON COLUMN calsync.credential.secret IS
     'Sealed with a key of the file calsync.key_file, bound to owner and name; null: the provider is asked as nobody';
 COMMENT ON COLUMN calsync.credential.retry_at IS
-    'Rate limited or refused: no calendar of this credential is asked for before';
+    'Rate limited, refused, or not to be opened: no calendar of this credential is asked for before';
 COMMENT ON COLUMN calsync.credential.failures IS 'How often in a row it was rate limited';
 COMMENT ON COLUMN calsync.credential.generation IS
     'Raised when it is replaced: what a provider says of its predecessor no longer counts';
+COMMENT ON COLUMN calsync.credential.unopened_at IS
+    'Since when its secret cannot be opened for trouble with the key file; one of its calendars tries again each minute';
 COMMENT ON COLUMN calsync.credential.refused_at IS
     'Since when the provider does not accept it; one of its calendars is tried once an hour';
 

@@ -7,7 +7,10 @@ CREATE VIEW calsync.status WITH (security_barrier) AS
 SELECT s.calendar,
        -- A credential that is refused stops all its calendars, also one whose round was under way just then.
        CASE WHEN c.refused_at IS NOT NULL AND s.state OPERATOR(pg_catalog.<>) 'paused'
-            THEN 'needs_credential'::calsync.subscription_state ELSE s.state END AS state,
+            THEN 'needs_credential'::calsync.subscription_state
+            -- One that could not be opened for trouble with the key file, likewise; that passes.
+            WHEN c.unopened_at IS NOT NULL AND s.state OPERATOR(pg_catalog.=) ANY ('{pending,active}')
+            THEN 'backoff'::calsync.subscription_state ELSE s.state END AS state,
        s.provider,
        s.owner,
        s.time_zone,
@@ -21,7 +24,8 @@ SELECT s.calendar,
        -- None of its calendars is asked for before the credential may be used again.
        CASE WHEN s.next_sync_at IS NOT NULL THEN greatest(s.next_sync_at, c.retry_at) END AS next_sync_at,
        s.failures,
-       coalesce(s.last_error, c.last_error) AS last_error,
+       -- It may name the owner's credential, and quote what the provider says of that.
+       CASE WHEN calsync.owns(s.owner) THEN coalesce(s.last_error, c.last_error) END AS last_error,
        -- What a delta is asked with is nothing that a guest needs.
        CASE WHEN calsync.owns(s.owner) THEN s.sync_token END AS sync_token,
        s.subscription_id,
@@ -33,7 +37,7 @@ SELECT s.calendar,
                  AND h.state OPERATOR(pg_catalog.=) 'open' AND h.confirmed_at IS NOT NULL
                  AND h.expires_at OPERATOR(pg_catalog.>) pg_catalog.now()) AS pushed,
        (SELECT h.last_error FROM calsync.channel AS h
-        WHERE h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
+        WHERE calsync.owns(s.owner) AND h.remote_id OPERATOR(pg_catalog.=) s.remote_id AND h.owner OPERATOR(pg_catalog.=) s.owner
           AND h.provider OPERATOR(pg_catalog.=) s.provider
           AND coalesce(h.credential, '') OPERATOR(pg_catalog.=) coalesce(s.credential, '')
         ORDER BY h.requested_at DESC LIMIT 1) AS push_error

@@ -13,6 +13,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, spi};
 
+use crate::seal::trouble::{Place, Trouble};
+use crate::store::owner;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("calendar \"{calendar}\" is unknown")]
@@ -32,6 +35,8 @@ pub enum Error {
     InvalidDelta(#[from] InvalidDelta),
     #[error("{message}")]
     Credential { message: String, detail: String, hint: String },
+    #[error("{0}")]
+    KeyFile(Trouble),
     #[error("refused URL")]
     RefusedUrl(#[from] Refused),
     #[error("{0}")]
@@ -224,6 +229,7 @@ impl Error {
                 invalid.hint().to_owned(),
             ),
             Error::Credential { detail, hint, .. } => ours(b"SC006", detail.clone(), hint.clone()),
+            Error::KeyFile(trouble) => ours(b"SC006", trouble.detail(Place::Unnamed), trouble.hint(Place::Unnamed)),
             Error::RefusedUrl(refused) => {
                 ours(b"SC008", format!("The URL is refused: {refused}."), refused.hint().into())
             }
@@ -264,7 +270,13 @@ impl Error {
 
     /// Raises it as a Postgres ERROR. Only the API functions do, as their last act.
     fn raise(&self) -> ! {
-        let Parts { sqlstate, detail, hint } = self.parts();
+        let Parts { sqlstate, mut detail, mut hint } = self.parts();
+        let mut message = self.to_string();
+        // What is kept in a table names no file; who gets this may see its name, or not.
+        if let Error::KeyFile(trouble) = self {
+            let place = owner::place_for_the_caller();
+            (message, detail, hint) = (trouble.message(place), trouble.detail(place), trouble.hint(place));
+        }
         let code = match sqlstate {
             Sqlstate::Postgres(code) => code,
             Sqlstate::Ours(code) => {
@@ -272,7 +284,7 @@ impl Error {
                 PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION
             }
         };
-        let mut report = ErrorReport::new(code, self.to_string(), "");
+        let mut report = ErrorReport::new(code, message, "");
         if !detail.is_empty() {
             report = report.set_detail(detail);
         }

@@ -1,4 +1,4 @@
-//! `calsync_add_credential`, `calsync_drop_credential`, `calsync_rotate_key`.
+//! `calsync_add_credential`, `calsync_drop_credential`.
 //!
 //! No secret is ever quoted, not even to say what is wrong with it; see [`crate::redact`] for the statement's text.
 
@@ -12,14 +12,14 @@ use pgrx::AnyElement;
 use pgrx::prelude::*;
 use serde_json::Value;
 
+use super::rotation::warn_if_followed;
 use super::{name_argument, read_jsonb, required};
 use crate::error::{Error, Report};
-use crate::panics::speechless;
 use crate::redact::while_redacted;
 use crate::rs256::SigningKey;
 use crate::seal::{self, key_file};
-use crate::store::credential;
 use crate::store::owner::{self, as_writing_owner, caller, role_name};
+use crate::store::{credential, sealing};
 use crate::worker;
 
 /// A file with a secret is a few kilobytes.
@@ -27,7 +27,7 @@ const LARGEST_FILE: u64 = 64 * 1024;
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
-    while_redacted(|| {
+    let add = || {
         let name = name_argument(name, "name", "Choose a short name; the secret itself is the third argument.")?;
         let provider = required(provider, "provider")?;
         if provider != "google" {
@@ -47,21 +47,24 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
             .map_err(|_| invalid(&name, "it is nested too deeply"))
             .and_then(|json| read_secret(&name, json))?;
         let owner = role_name(caller());
-        as_writing_owner(c"calsync_add_credential()", || {
+        let made_key = as_writing_owner(c"calsync_add_credential()", || {
+            let mut made_key = false;
             let sealed = match &secret {
                 Secret::None => None,
                 secret => {
-                    credential::announce()?;
+                    sealing::announce();
+                    made_key = key_file::make_if_missing()?;
                     Some(seal::seal(&owner, &name, secret)?)
                 }
             };
-            credential::add(&owner, &name, &provider, sealed.as_deref())
+            credential::add(&owner, &name, &provider, sealed.as_deref())?;
+            Ok(made_key)
         })?;
         // Calendars that waited for it are due now.
         worker::wake::worker_at_commit();
-        Ok(())
-    })
-    .report();
+        if made_key { warn_if_followed() } else { Ok(()) }
+    };
+    while_redacted(add).report();
 }
 
 fn invalid(name: &str, why: impl std::fmt::Display) -> Error {
@@ -100,12 +103,17 @@ fn read_file(name: &str, given: &Value, file: &Value) -> Result<Value, Error> {
     let Some(path) = file.as_str().map(Path::new).filter(|path| path.is_absolute()) else {
         return Err(invalid(name, "its \"file\" is not the absolute path of a file"));
     };
-    if !owner::may_read_server_files(caller()) {
+    if !owner::may_read_server_files() {
         return Err(Error::Argument {
             code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             message: "permission denied to read a file of the server".into(),
             detail: "Only roles with privileges of pg_read_server_files may have the server read a file.".into(),
-            hint: "GRANT pg_read_server_files TO this role, or pass the secret itself as a bind parameter.".into(),
+            // Whoever is granted that reads the key file as well, with COPY.
+            hint: format!(
+                "Pass the secret itself as a bind parameter, or have an administrator do it: as a superuser, SET ROLE {}; \
+                 then this statement.",
+                owner::quoted_role_name(caller())
+            ),
         });
     }
     let mut text = Vec::new();
@@ -146,29 +154,4 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
         })
     };
     drop().report()
-}
-
-#[pg_extern(sql = false)]
-fn calsync_rotate_key() -> i64 {
-    let rotate = || -> Result<i64, Error> {
-        if !owner::may_do_everything(caller())? {
-            return Err(Error::argument(
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "permission denied to rotate the key",
-                "It seals the credentials of all roles: ask a superuser, or a member of the role that owns the tables.",
-            ));
-        }
-        as_writing_owner(c"calsync_rotate_key()", || {
-            credential::lock_out_sealing()?;
-            key_file::add_key()?;
-            credential::reseal_all(|owner, name, sealed| match seal::open(owner, name, sealed) {
-                Ok(secret) => seal::seal(owner, name, &secret).map(Some),
-                Err(error) => {
-                    pgrx::warning!("credential \"{name}\" of role \"{owner}\" is left as it is: {}", error.told());
-                    Ok(None)
-                }
-            })
-        })
-    };
-    speechless(rotate).report()
 }

@@ -16,6 +16,7 @@ mod integrity;
 mod multirange;
 mod open_hours;
 mod operations;
+mod rotation;
 mod rows;
 mod run;
 mod share;

@@ -7,11 +7,12 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Report as _};
+use crate::seal::key_file::KeyFile;
 use crate::settings::{self, Webhook};
 use crate::store::health::{self, Calendars};
 use crate::store::owner::{as_owner, caller};
 use crate::store::time;
-use crate::store::{availability, owner};
+use crate::store::{availability, owner, sealing};
 use crate::worker::board::{self, Report};
 use crate::worker::{self, Running};
 
@@ -69,19 +70,46 @@ fn calsync_health() -> JsonB {
     let health = || -> Result<Value, Error> {
         let role = caller();
         let calendars = as_owner(|| {
-            let ids = availability::all(role)?.into_iter().map(|one| one.id).collect();
-            health::calendars(ids)
+            let all = availability::all(role)?;
+            let owned = all.iter().filter(|one| one.owned).map(|one| one.id).collect();
+            health::calendars(all.iter().map(|one| one.id).collect(), owned)
         })?;
-        Ok(shown(worker::running(), &calendars))
+        let keys = if owner::is_standby() { missing_keys()? } else { None };
+        Ok(shown(worker::running(), &calendars, keys))
     };
     JsonB(health().report())
 }
 
-fn shown(running: Running, calendars: &Calendars) -> Value {
+/// What would be lost if this standby took over, since the key file does not follow; None: nothing.
+fn missing_keys() -> Result<Option<String>, Error> {
+    let used = as_owner(sealing::keys_in_use)?;
+    let keys = match KeyFile::read() {
+        Ok(keys) => keys,
+        Err(Error::KeyFile(trouble)) if !used.is_empty() => return Ok(Some(trouble.to_string())),
+        Err(_) => return Ok(None),
+    };
+    let is_there = |key: &[u8]| keys.as_ref().is_some_and(|keys| keys.find(key).is_some());
+    let missing: Vec<i64> =
+        used.iter().filter(|(key, _)| !is_there(key)).map(|(_, credentials)| *credentials).collect();
+    Ok((!missing.is_empty()).then(|| {
+        format!(
+            "{} keys are not on this standby, which {} credentials need",
+            missing.len(),
+            missing.iter().sum::<i64>()
+        )
+    }))
+}
+
+fn shown(running: Running, calendars: &Calendars, keys: Option<String>) -> Value {
     let enabled = settings::enabled();
     let standby = owner::is_standby();
+    let keys = keys.map(|keys| {
+        let hint = "Append the lines of the primary's key file to this server's: docs/google.md, \"Failover\".";
+        (format!("after a failover credentials could not be opened: {keys}"), hint.to_owned())
+    });
     let problems: Vec<Value> = problems(running, enabled, standby, calendars)
         .into_iter()
+        .chain(keys)
         .map(|(problem, hint)| json!({"problem": problem, "hint": hint}))
         .collect();
     json!({
@@ -138,6 +166,12 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
             "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.".into(),
         ));
     }
+    if let Some(why) = calendars.why_unopened.as_ref().filter(|_| calendars.unopened > 0) {
+        problems.push((
+            format!("{} not asked, for their credential cannot be opened on this server: {why}", calendars.unopened),
+            "Mend that; within a minute they are asked again, with calsync_sync() at once.".to_owned(),
+        ));
+    }
     for (count, what, hint) in [
         (
             calendars.unconfirmed,
@@ -147,8 +181,8 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
         (calendars.stale, "stale or gone: questions about them fail (SC003)", "See last_error in calsync.status."),
         (
             calendars.in_state("needs_credential"),
-            "refused by the provider",
-            "Replace the credential that calsync.status names in last_error.",
+            "waiting for somebody to act: refused by the provider, or without a credential that is good",
+            "calsync.status says in last_error whose turn it is: mostly, the credential must be replaced.",
         ),
         (
             calendars.refused_url,

@@ -12,7 +12,7 @@ use crate::error::{Error, Report};
 use crate::store::change;
 use crate::store::credential;
 use crate::store::owner::{as_writing_owner, caller, role_name};
-use crate::store::subscription::{self, Provider, Wanted};
+use crate::store::subscription::{self, Provider, Wanted, Wished};
 use crate::worker;
 
 #[pg_extern(sql = false)]
@@ -169,10 +169,18 @@ fn change(function: &CStr, calendar: Option<String>, change: fn(i64) -> Result<(
 #[pg_extern(sql = false)]
 fn calsync_sync(calendar: Option<String>) -> i32 {
     let role = caller();
-    let due = as_writing_owner(c"calsync_sync()", || subscription::make_due(role, calendar.as_deref())).report();
+    let Wished { due, limited } =
+        as_writing_owner(c"calsync_sync()", || subscription::make_due(role, calendar.as_deref())).report();
     if due > 0 {
         worker::wake::worker_at_commit();
         worker::warn_if_there_is_none();
+    }
+    if let Some((until, why)) = limited {
+        let which = match calendar {
+            Some(calendar) => format!("calendar \"{calendar}\" is"),
+            None => "some calendars are".to_owned(),
+        };
+        pgrx::notice!("{which} not asked for before {until}: the provider limits the rate of the credential ({why})");
     }
     due
 }

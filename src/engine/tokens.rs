@@ -6,6 +6,7 @@
 //! - a token that the provider refuses before its time is renewed once, and the calendar asked for again
 //! - while the token URL is out of order, each calendar fails for itself, and the URL is not stormed
 //! - a refresh token that the provider replaces is stored, also when its row is locked just then
+//! - a secret that cannot be opened for trouble with our own key file is no refusal by the provider
 //! - a credential that is replaced while a refresh with the old secret is under way is tried with the new one
 //!
 //! What `generation` a token is of decides whom it serves: a credential that was replaced begins anew, and a calendar that
@@ -28,6 +29,7 @@ use crate::rs256::SigningKey;
 use crate::seal;
 use crate::settings::Settings;
 use crate::store::credential::{self, Stored};
+use crate::store::sealing;
 
 /// How long the token URL is left alone after it failed: doubling from the first to the last.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
@@ -354,7 +356,7 @@ impl Tokens {
     }
 }
 
-/// False: somebody has locked the row, or is rotating the keys.
+/// False: somebody has locked the row.
 fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
     let Unstored { generation, refresh_token, .. } = unstored;
     let found = credential::find(owner, name)?.filter(|found| found.generation == *generation);
@@ -364,9 +366,7 @@ fn store(owner: &str, name: &str, unstored: &Unstored) -> Result<bool, Error> {
         return Ok(true);
     };
     let client = OauthClient { refresh_token: refresh_token.clone(), ..client };
-    if !credential::try_announce() {
-        return Ok(false);
-    }
+    sealing::announce();
     let sealed = seal::seal(owner, name, &Secret::OauthClient(client))?;
     credential::renew((owner, name, *generation), &sealed)
 }
@@ -405,9 +405,11 @@ fn read(owner: &str, name: &str, transactions: &mut impl Transactions) -> Result
         .ok_or_else(|| missing(name))?;
     let secret = match &stored.sealed {
         None => Secret::None,
-        Some(sealed) => {
-            seal::open(owner, name, sealed).map_err(|error| Failure::new(FailureKind::Credential, error.told()))?
-        }
+        Some(sealed) => seal::open(owner, name, sealed).map_err(|error| {
+            // Our own trouble says nothing about the credential.
+            let kind = if matches!(error, Error::KeyFile(_)) { FailureKind::Unopened } else { FailureKind::Credential };
+            Failure::new(kind, error.told())
+        })?,
     };
     Ok((stored, secret))
 }

@@ -1,7 +1,8 @@
 //! The keys that seal secrets: a file beside the database, for the server's own eyes.
 //!
 //! One key a line, in base64, the newest last; it seals, the older ones only open what they sealed, in other databases
-//! of the cluster too. A dump of the database holds no key, a copy of the data directory does.
+//! of the cluster too. Order and repetition do no harm, so that lines of another server's file can be appended. A dump of
+//! the database holds no key, a copy of the data directory does, the write-ahead log does not.
 //!
 //! The hard cases, each with a test in `tests/integration`:
 //! - two sessions that need the first key at once get the same one: the file appears whole, or not at all
@@ -21,6 +22,7 @@ use pgrx::pg_sys;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::trouble::Trouble;
 use crate::error::Error;
 use crate::settings;
 
@@ -29,28 +31,43 @@ const KEY_LENGTH: usize = 32;
 /// More is no key file.
 const LARGEST: u64 = 1 << 20;
 
-pub struct Key([u8; KEY_LENGTH]);
+pub type KeyId = [u8; KEY_ID_LENGTH];
+
+pub struct Key {
+    bytes: [u8; KEY_LENGTH],
+    /// Where it stands in the file, counted from 1.
+    pub line: usize,
+}
 
 impl Key {
     /// Names the key without telling it: a part of its hash.
-    pub fn id(&self) -> [u8; KEY_ID_LENGTH] {
+    pub fn id(&self) -> KeyId {
         let mut id = [0; KEY_ID_LENGTH];
-        id.copy_from_slice(&digest(&SHA256, &self.0).as_ref()[..KEY_ID_LENGTH]);
+        id.copy_from_slice(&digest(&SHA256, &self.bytes).as_ref()[..KEY_ID_LENGTH]);
         id
     }
 
+    pub fn shown_id(&self) -> String {
+        shown_id(&self.id())
+    }
+
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     fn random() -> Result<Self, Error> {
-        let mut key = [0; KEY_LENGTH];
-        SystemRandom::new().fill(&mut key).map_err(|_| super::no_randomness())?;
-        Ok(Key(key))
+        let mut bytes = [0; KEY_LENGTH];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| super::no_randomness())?;
+        Ok(Key { bytes, line: 0 })
     }
 }
 
-/// What the key file holds: one key at least.
+/// A key's id for a person, in hexadecimal digits.
+pub fn shown_id(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the key file holds: one key at least. The same key twice is one, in the place where it is last.
 pub struct KeyFile {
     newest: Key,
     older: Vec<Key>,
@@ -68,42 +85,37 @@ impl KeyFile {
 
     /// The keys; where there is no file yet, one is made.
     pub fn read_or_make() -> Result<Self, Error> {
-        if let Some(keys) = Self::read()? {
-            return Ok(keys);
-        }
-        let path = path()?;
-        let new = KeyFile { newest: Key::random()?, older: Vec::new() };
-        let staged = new.write_beside(&path)?;
-        // A link appears at once and with all that it holds; where somebody was faster, his keys count.
-        let linked = std::fs::hard_link(&staged, &path);
-        let _ = std::fs::remove_file(&staged);
-        match linked {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(&error)),
-            _ => {
-                sync_directory_of(&path)?;
-                Self::read()?.ok_or_else(|| Error::Internal("a key file vanished while it was made".to_owned()))
-            }
-        }
+        make_if_missing()?;
+        Self::read()?.ok_or_else(|| Error::Internal("a key file vanished while it was made".to_owned()))
     }
 
     pub fn newest(&self) -> &Key {
         &self.newest
     }
 
+    /// In the order of the file, the newest last.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        self.older.iter().chain([&self.newest])
+    }
+
     pub fn find(&self, id: &[u8]) -> Option<&Key> {
-        self.older.iter().chain([&self.newest]).find(|key| key.id() == id)
+        self.all().find(|key| key.id() == id)
     }
 
     fn of(file: &File) -> Result<Self, Error> {
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).map_err(|error| unusable(&error))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut keys = Vec::new();
-        for line in lines {
-            let key = BASE64_STANDARD.decode(line).ok().and_then(|bytes| bytes.try_into().ok());
-            keys.push(Key(key.ok_or_else(no_key_file)?));
+        let mut keys: Vec<Key> = Vec::new();
+        for (number, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let bytes = BASE64_STANDARD.decode(line).ok().and_then(|bytes| bytes.try_into().ok());
+            let bytes = bytes.ok_or(Error::KeyFile(Trouble::Damaged))?;
+            keys.retain(|key| key.bytes != bytes);
+            keys.push(Key { bytes, line: number + 1 });
         }
-        let newest = keys.pop().ok_or_else(no_key_file)?;
+        let newest = keys.pop().ok_or(Error::KeyFile(Trouble::Damaged))?;
         Ok(KeyFile { newest, older: keys })
     }
 
@@ -116,9 +128,12 @@ impl KeyFile {
         let _ = std::fs::remove_file(&staged);
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
-            writeln!(file, "# Keys of pg_calsync, the newest last. Whoever has them can open all credentials.")?;
-            for key in self.older.iter().chain([&self.newest]) {
-                writeln!(file, "{}", BASE64_STANDARD.encode(key.0))?;
+            writeln!(
+                file,
+                "# Keys of pg_calsync, each below its id; the last one seals. Whoever has them opens all credentials."
+            )?;
+            for key in self.all() {
+                writeln!(file, "# {}\n{}", key.shown_id(), BASE64_STANDARD.encode(key.bytes))?;
             }
             file.sync_all()
         };
@@ -127,12 +142,32 @@ impl KeyFile {
     }
 }
 
-/// Adds a key, which seals from now on. The older ones stay.
-pub fn add_key() -> Result<(), Error> {
-    KeyFile::read_or_make()?;
+/// Makes a key file with one key, unless there is a file. True: it was made.
+pub fn make_if_missing() -> Result<bool, Error> {
+    let path = path()?;
+    if open(&path)?.is_some() {
+        return Ok(false);
+    }
+    let new = KeyFile { newest: Key::random()?, older: Vec::new() };
+    let staged = new.write_beside(&path)?;
+    // A link appears at once and with all that it holds; where somebody was faster, his keys count.
+    let linked = std::fs::hard_link(&staged, &path);
+    let _ = std::fs::remove_file(&staged);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(&error)),
+        linked => {
+            sync_directory_of(&path)?;
+            Ok(linked.is_ok())
+        }
+    }
+}
+
+/// Adds a key, which seals from now on, unless another one than `newest` does so already: somebody has just added it. The
+/// older ones stay. True: it was added.
+pub fn add_key_after(newest: &KeyId) -> Result<bool, Error> {
     // Where it is a link, the file is replaced and not the link.
     let path = std::fs::canonicalize(path()?).map_err(|error| unusable(&error))?;
-    let file = open(&path)?.ok_or_else(no_key_file)?;
+    let file = open(&path)?.ok_or(Error::KeyFile(Trouble::Damaged))?;
     // SAFETY: a plain call on an open file; closing it gives the lock up.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
     // Who waited for another rotation would hold the lock of a file that is there no more.
@@ -145,48 +180,29 @@ pub fn add_key() -> Result<(), Error> {
             "SELECT calsync_rotate_key() again.",
         ));
     }
-    let KeyFile { newest, older } = KeyFile::of(&file)?;
-    let keys = KeyFile { newest: Key::random()?, older: older.into_iter().chain([newest]).collect() };
+    let KeyFile { newest: last, older } = KeyFile::of(&file)?;
+    if last.id() != *newest {
+        return Ok(false);
+    }
+    let keys = KeyFile { newest: Key::random()?, older: older.into_iter().chain([last]).collect() };
     let staged = keys.write_beside(&path)?;
     std::fs::rename(&staged, &path).map_err(|error| {
         let _ = std::fs::remove_file(&staged);
         unusable(&error)
     })?;
-    sync_directory_of(&path)
+    sync_directory_of(&path)?;
+    Ok(true)
 }
 
 /// Where the key file is, or is to be.
 pub fn path() -> Result<PathBuf, Error> {
     let name = settings::key_file();
     if name.is_empty() {
-        return Err(Error::credential(
-            "secrets cannot be sealed",
-            "calsync.key_file is empty.",
-            "Set calsync.key_file to the name of a file that the server may make, or reset it.",
-        ));
+        return Err(Error::KeyFile(Trouble::Unset));
     }
     // SAFETY: set when the server starts, and never changed.
     let data_directory = unsafe { CStr::from_ptr(pg_sys::DataDir) };
     Ok(Path::new(&*data_directory.to_string_lossy()).join(name))
-}
-
-/// The key file for a message: where the data directory is, is not for everybody to know who sees that.
-pub fn shown() -> String {
-    let name = settings::key_file();
-    match Path::new(&name).is_absolute() {
-        true => format!("\"{name}\""),
-        false => format!("\"{name}\" in the data directory"),
-    }
-}
-
-/// A shell command that mends it.
-fn command(command: &str) -> String {
-    let name = settings::key_file();
-    let quoted = format!("'{}'", name.replace('\'', "'\\''"));
-    match Path::new(&name).is_absolute() {
-        true => format!("{command} {quoted}"),
-        false => format!("cd \"$PGDATA\" && {command} {quoted}"),
-    }
 }
 
 /// None: there is none. One that is not ours alone is refused.
@@ -199,24 +215,19 @@ fn open(path: &Path) -> Result<Option<File>, Error> {
     let is = file.metadata().map_err(|error| unusable(&error))?;
     // SAFETY: a plain call.
     let ourselves = unsafe { libc::geteuid() };
-    let refused =
-        |detail: String, hint: String| Error::credential(format!("key file {} is refused", shown()), detail, hint);
-    if !is.is_file() {
-        return Err(refused("It is not a regular file.".into(), "Set calsync.key_file to another name.".into()));
+    let trouble = if !is.is_file() {
+        Some(Trouble::NotAFile)
+    } else if is.uid() != ourselves {
+        Some(Trouble::OfAnother { user: is.uid(), server: ourselves })
+    } else if is.mode() & 0o077 != 0 {
+        Some(Trouble::OpenToOthers { mode: is.mode() & 0o7777 })
+    } else {
+        None
+    };
+    match trouble {
+        Some(trouble) => Err(Error::KeyFile(trouble)),
+        None => Ok(Some(file)),
     }
-    if is.uid() != ourselves {
-        return Err(refused(
-            format!("It belongs to user {}, the server runs as user {ourselves}.", is.uid()),
-            format!("As root: {} && {}", command(&format!("chown {ourselves}")), command("chmod 0600")),
-        ));
-    }
-    if is.mode() & 0o077 != 0 {
-        return Err(refused(
-            format!("Others than the server can read or write it: its mode is {:04o}.", is.mode() & 0o7777),
-            format!("{}; if others may have read it, then SELECT calsync_rotate_key().", command("chmod 0600")),
-        ));
-    }
-    Ok(Some(file))
 }
 
 /// What was made or renamed in it is there after a power cut.
@@ -226,17 +237,5 @@ fn sync_directory_of(path: &Path) -> Result<(), Error> {
 }
 
 fn unusable(error: &io::Error) -> Error {
-    Error::credential(
-        format!("key file {} cannot be used", shown()),
-        format!("{error}."),
-        "The server's user must be able to read it and to write to its directory; see calsync.key_file.",
-    )
-}
-
-fn no_key_file() -> Error {
-    Error::credential(
-        format!("key file {} is damaged", shown()),
-        "It has to hold one key a line, each 32 bytes in base64.",
-        "Copy it from a backup of the data directory; without it every credential must be added again.",
-    )
+    Error::KeyFile(Trouble::Unusable(error.to_string()))
 }

@@ -5,6 +5,7 @@
 //! not in the database: see [`key_file`].
 
 pub mod key_file;
+pub mod trouble;
 
 use calsync_core::credential::Secret;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -12,6 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::Error;
 use key_file::{KEY_ID_LENGTH, Key, KeyFile};
+use trouble::Trouble;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + KEY_ID_LENGTH;
@@ -34,7 +36,8 @@ pub fn seal(owner: &str, name: &str, secret: &Secret) -> Result<Vec<u8>, Error> 
     Ok(sealed)
 }
 
-/// Opens what [`seal`] made for this very credential.
+/// Opens what [`seal`] made for this very credential. Trouble with the key file is [`Error::KeyFile`]; anything else means
+/// that the credential must be added again.
 pub fn open(owner: &str, name: &str, sealed: &[u8]) -> Result<Secret, Error> {
     let damaged = || {
         Error::credential(
@@ -51,18 +54,11 @@ pub fn open(owner: &str, name: &str, sealed: &[u8]) -> Result<Secret, Error> {
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
     let keys = KeyFile::read()?;
     let Some(key) = keys.as_ref().and_then(|keys| keys.find(&header[1..])) else {
-        return Err(Error::credential(
-            format!("credential \"{name}\" cannot be opened: the key that sealed it is not here"),
-            match keys {
-                Some(_) => "The file that calsync.key_file names does not hold it.",
-                None => "The file that calsync.key_file names does not exist.",
-            },
-            format!(
-                "Copy the key file of the server where it was added to {}, or add it again with \
-                 calsync_add_credential().",
-                key_file::shown()
-            ),
-        ));
+        return Err(Error::KeyFile(Trouble::KeyMissing {
+            credential: name.to_owned(),
+            key: key_file::shown_id(&header[1..]),
+            file_is_there: keys.is_some(),
+        }));
     };
     let mut text = text.to_vec();
     let opened = cipher(key)?

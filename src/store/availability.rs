@@ -75,7 +75,8 @@ fn read_answerer(row: &Row, sight: &mut Sight) -> Result<Option<Answerer>, Error
         gone: moment(Column::GoneAt).is_some(),
         fed_by_application: row.get::<&str>(Column::Provider) == Some("none"),
         max_staleness: row.get(Column::MaxStaleness).map(seconds),
-        last_error: row.get(Column::LastError),
+        // Whose credential failed, and how, is for the owner to know.
+        last_error: row.get::<String>(Column::LastError).filter(|_| as_what == As::Owner),
     }))
 }
 

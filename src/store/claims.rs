@@ -15,7 +15,6 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::channel::{WATCHES, live};
-use super::credential;
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -26,7 +25,7 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub subscription: Subscription,
-    /// Its credential was refused: this round finds out whether it is accepted again.
+    /// Its credential was refused, or could not be opened: this round finds out whether that has changed.
     pub probes: bool,
     /// Its credential was rate limited the last time.
     pub slowed: bool,
@@ -79,7 +78,8 @@ pub struct Claiming<'a> {
 /// [`Turns`] gives them out. `permit` is asked for each in turn, given (owner, name) of its credential; those of `spent`
 /// credentials are passed over.
 ///
-/// Of a credential that was refused one calendar is claimed, when its time has come, and no other meanwhile.
+/// Of a credential that was refused, or could not be opened, one calendar is claimed, when its time has come, and no
+/// other meanwhile.
 pub fn claim(
     claiming: &mut Claiming,
     mut spent: Vec<Option<(String, String)>>,
@@ -246,7 +246,8 @@ fn due(
     let sql = format!(
         "SELECT found.* FROM unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS turn (owner, places, number) \
          CROSS JOIN LATERAL ( \
-             SELECT {}, c.refused_at IS NOT NULL AS probes, c.failures > 0 AS slowed, c.generation, s.expedited, \
+             SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, \
+                 c.failures > 0 AS slowed, c.generation, s.expedited, \
                  EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {}) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
@@ -301,9 +302,6 @@ const IS_CLAIMABLE: &str = "s.provider <> 'none' AND s.state <> 'paused' \
 /// length of the lease.
 fn begin_probe(credential: &Option<(String, String)>, lease: Duration) -> Result<bool, Error> {
     let Some((owner, name)) = credential else { return Ok(true) };
-    if !credential::try_announce() {
-        return Ok(false);
-    }
     Spi::connect_mut(|client| {
         let table = client.update(
             "UPDATE calsync.credential SET retry_at = now() + make_interval(secs => $3) \

@@ -13,9 +13,6 @@ pub type Held<'a> = (&'a str, &'a str, i64);
 /// Locks the credential's row unless somebody else holds it. The worker waits for nobody: what it has to say is said
 /// later, with the answer that it kept. None: somebody else does; Some(failures): how often in a row it was slowed.
 pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
-    if !try_announce() {
-        return Ok(None);
-    }
     Spi::connect_mut(|client| {
         let arguments = [owner.into(), name.into()];
         let sql = "SELECT failures FROM calsync.credential WHERE owner = $1::name AND name = $2";
@@ -33,34 +30,11 @@ pub fn try_lock(owner: &str, name: &str) -> Result<Option<u32>, Error> {
 
 /// Locks the credential's row, waiting for whoever subscribes with it just now.
 pub fn lock(owner: &str, name: &str) -> Result<(), Error> {
-    announce()?;
     Spi::connect_mut(|client| {
         let sql = "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR UPDATE";
         client.update(sql, None, &[owner.into(), name.into()])?;
         Ok(())
     })
-}
-
-/// Whoever seals a secret, or locks a credential to change it, says so before, until his transaction ends:
-/// [`lock_out_sealing`] has to know of what is not to be seen yet, and must not wait for the row of somebody who waits for
-/// its end.
-pub fn announce() -> Result<(), Error> {
-    Ok(Spi::run("LOCK TABLE calsync.credential IN ROW EXCLUSIVE MODE")?)
-}
-
-/// [`announce`] for the worker, which waits for nobody. False: the keys are just being rotated.
-pub fn try_announce() -> bool {
-    // SAFETY: catalog look-ups, and a lock that the transaction's end gives up; a table that is not there has no lock.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"calsync".as_ptr(), true);
-        let table = pg_sys::get_relname_relid(c"credential".as_ptr(), schema);
-        pg_sys::ConditionalLockRelationOid(table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE)
-    }
-}
-
-/// Waits for those who have sealed a secret and not committed; no other does until this transaction ends.
-pub fn lock_out_sealing() -> Result<(), Error> {
-    Ok(Spi::run("LOCK TABLE calsync.credential IN SHARE ROW EXCLUSIVE MODE")?)
 }
 
 /// Makes a credential, or replaces it. `sealed`: None where there is no secret.
@@ -72,7 +46,7 @@ pub fn add(owner: &str, name: &str, provider: &str, sealed: Option<&[u8]>) -> Re
             "INSERT INTO calsync.credential AS credential (owner, name, provider, secret, generation) \
              VALUES ($1::name, $2, $3, $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
              ON CONFLICT (owner, name) DO UPDATE SET provider = excluded.provider, secret = excluded.secret, \
-                 retry_at = NULL, refused_at = NULL, failures = 0, last_error = NULL, \
+                 retry_at = NULL, refused_at = NULL, unopened_at = NULL, failures = 0, last_error = NULL, \
                  generation = greatest(credential.generation + 1, excluded.generation)",
             None,
             &[owner.into(), name.into(), provider.into(), sealed.into()],
@@ -123,41 +97,11 @@ pub fn renew((owner, name, generation): Held, sealed: &[u8]) -> Result<bool, Err
     })
 }
 
-/// Seals every secret anew: `seal` is given owner, name and sealed bytes, and gives other sealed bytes, or None where
-/// it cannot. Returns how many were sealed anew.
-pub fn reseal_all(mut seal: impl FnMut(&str, &str, &[u8]) -> Result<Option<Vec<u8>>, Error>) -> Result<i64, Error> {
-    let rows = Spi::connect_mut(|client| -> Result<Vec<(String, String, Vec<u8>)>, Error> {
-        let table = client.update(
-            "SELECT owner::text, name, secret FROM calsync.credential WHERE secret IS NOT NULL \
-             ORDER BY owner, name FOR UPDATE",
-            None,
-            &[],
-        )?;
-        let text = |value: Option<String>| value.unwrap_or_default();
-        table.map(|row| Ok((text(row.get(1)?), text(row.get(2)?), row.get(3)?.unwrap_or_default()))).collect()
-    })?;
-    let mut count = 0;
-    for (owner, name, sealed) in rows {
-        let Some(sealed) = seal(&owner, &name, &sealed)? else { continue };
-        Spi::connect_mut(|client| {
-            client
-                .update(
-                    "UPDATE calsync.credential SET secret = $3 WHERE owner = $1::name AND name = $2",
-                    None,
-                    &[owner.into(), name.into(), sealed.into()],
-                )
-                .map(|_| ())
-        })?;
-        count += 1;
-    }
-    Ok(count)
-}
-
 /// Calendars that waited for the credential.
-const WAITING: &str = "state = 'needs_credential'";
+const WAITING: &str = "(state = 'needs_credential' OR failing_as = 'unopened' AND state <> 'paused')";
 /// Those, and calendars that may have become another person's (`google::is_relative`).
-const WAITING_OR_ANOTHER: &str =
-    "(state = 'needs_credential' OR state <> 'paused' AND provider = 'google' AND lower(remote_id) = 'primary')";
+const WAITING_OR_ANOTHER: &str = "(state = 'needs_credential' OR state <> 'paused' \
+     AND (failing_as = 'unopened' OR provider = 'google' AND lower(remote_id) = 'primary'))";
 
 /// Makes calendars of the credential due at once. Those that somebody has locked are left to their next try.
 fn make_due(owner: &str, name: &str, which: &str) -> Result<(), Error> {
@@ -211,11 +155,75 @@ pub fn refused((owner, name, generation): Held, until: DateTime<Utc>, reason: &s
     })
 }
 
+/// Its secret cannot be opened: none of its calendars is asked for before `until`, when one tries again. That is no fault of
+/// the credential, and its calendars stay what they are.
+pub fn unopened((owner, name, generation): Held, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.credential SET unopened_at = coalesce(unopened_at, now()), retry_at = $3, last_error = $4 \
+             WHERE owner = $1::name AND name = $2 AND generation = $5",
+            None,
+            &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into(), generation.into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Its secret could be opened again, which brings its calendars back, unless it was refused before.
+pub fn opened((owner, name, generation): Held) -> Result<(), Error> {
+    let opened = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let table = client.update(
+            "UPDATE calsync.credential SET unopened_at = NULL, \
+                 retry_at = CASE WHEN refused_at IS NOT NULL THEN retry_at END, last_error = NULL \
+             WHERE owner = $1::name AND name = $2 AND generation = $3 AND unopened_at IS NOT NULL RETURNING name",
+            None,
+            &[owner.into(), name.into(), generation.into()],
+        )?;
+        Ok(!table.is_empty())
+    })?;
+    if opened { make_due(owner, name, WAITING) } else { Ok(()) }
+}
+
+/// Somebody wants these calendars to be tried: of each of their credentials that is refused, or could not be opened, one
+/// may be, now. Returns until when others wait for a rate limit, and why; None: none does.
+pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
+    let theirs = "(c.owner, c.name) IN (SELECT s.owner, s.credential FROM calsync.subscription AS s \
+                                        WHERE s.subscription_id = ANY ($1))";
+    Spi::connect_mut(|client| {
+        client.update(
+            &format!(
+                "UPDATE calsync.credential AS tried SET retry_at = now() \
+                 FROM (SELECT c.owner, c.name FROM calsync.credential AS c \
+                       WHERE (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AND c.retry_at > now() AND {theirs} \
+                       ORDER BY c.owner, c.name FOR NO KEY UPDATE) AS found \
+                 WHERE tried.owner = found.owner AND tried.name = found.name"
+            ),
+            None,
+            &[ids.to_vec().into()],
+        )?;
+        let limited = client.update(
+            &format!(
+                "SELECT c.retry_at::text, coalesce(c.last_error, '') FROM calsync.credential AS c \
+                 WHERE c.refused_at IS NULL AND c.unopened_at IS NULL AND c.retry_at > now() AND {theirs} \
+                 ORDER BY c.retry_at DESC LIMIT 1"
+            ),
+            None,
+            &[ids.to_vec().into()],
+        )?;
+        if limited.is_empty() {
+            return Ok(None);
+        }
+        let (until, why) = limited.first().get_two::<String, String>()?;
+        Ok(until.zip(why))
+    })
+}
+
 /// The provider accepts it again, which brings its calendars back.
 pub fn accepted(owner: &str, name: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(
-            "UPDATE calsync.credential SET refused_at = NULL, retry_at = NULL, failures = 0, last_error = NULL \
+            "UPDATE calsync.credential SET refused_at = NULL, unopened_at = NULL, retry_at = NULL, failures = 0, \
+                 last_error = NULL \
              WHERE owner = $1::name AND name = $2",
             None,
             &[owner.into(), name.into()],
@@ -239,8 +247,6 @@ pub fn drop(owner: &str, name: &str) -> Result<bool, Error> {
 
 /// Whether there is one; it stays until the transaction ends.
 pub fn exists(owner: &str, name: &str) -> Result<bool, Error> {
-    // The same transaction may go on to change it.
-    announce()?;
     Spi::connect_mut(|client| {
         let table = client.update(
             "SELECT FROM calsync.credential WHERE owner = $1::name AND name = $2 FOR KEY SHARE",

@@ -21,6 +21,9 @@ pub struct Calendars {
     pub never_synced: i64,
     /// Not asked, because their URL is refused (SC008).
     pub refused_url: i64,
+    /// Not asked, because the secret of their credential cannot be opened, and why; of the role's own ones.
+    pub unopened: i64,
+    pub why_unopened: Option<String>,
     /// Events that could not be understood.
     pub flagged: i64,
     /// The provider tells of their changes.
@@ -38,7 +41,8 @@ impl Calendars {
     }
 }
 
-pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
+/// `ids`: all that the role may see; `owned`: of those its own.
+pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
     let address = match settings::webhook() {
         Webhook::Address(address) => address,
         Webhook::None | Webhook::Unusable(_) => String::new(),
@@ -89,6 +93,15 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
                 &[ids.into(), address.into()],
             )?
             .first();
+        let sealed = client
+            .select(
+                "SELECT count(*), min(c.last_error) FROM calsync.subscription AS s \
+                 JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
+                 WHERE s.subscription_id = ANY ($1) AND s.state <> 'paused' AND c.unopened_at IS NOT NULL",
+                None,
+                &[owned.into()],
+            )?
+            .first();
         Ok(Calendars {
             by_state,
             due: table.get(1)?.unwrap_or_default(),
@@ -97,6 +110,8 @@ pub fn calendars(ids: Vec<i64>) -> Result<Calendars, Error> {
             stale: table.get(4)?.unwrap_or_default(),
             never_synced: table.get(5)?.unwrap_or_default(),
             refused_url: table.get(6)?.unwrap_or_default(),
+            unopened: sealed.get(1)?.unwrap_or_default(),
+            why_unopened: sealed.get(2)?,
             flagged: table.get(7)?.unwrap_or_default(),
             pushed: push.get(1)?.unwrap_or_default(),
             unconfirmed: push.get(2)?.unwrap_or_default(),

@@ -25,6 +25,7 @@ pub mod repair;
 pub mod retention;
 pub mod rounds;
 pub mod scan;
+pub mod sealing;
 pub mod share;
 pub mod staging;
 pub mod subscription;

@@ -14,6 +14,7 @@ use std::ffi::{CStr, c_int};
 use pgrx::pg_sys;
 
 use crate::error::Error;
+use crate::seal::trouble::Place;
 
 /// Runs `work` as the owner of the tables, with `search_path` pinned. An ERROR inside undoes both with the
 /// (sub)transaction, as Postgres does for every such switch.
@@ -189,10 +190,26 @@ pub fn may_do_everything(role: pg_sys::Oid) -> Result<bool, Error> {
     Ok(unsafe { pg_sys::has_privs_of_role(role, owner) })
 }
 
-/// Whether `role` may have the server read any file that the server's user can read.
-pub fn may_read_server_files(role: pg_sys::Oid) -> bool {
-    // SAFETY: a catalog look-up. Superusers have the privileges of every role.
-    unsafe { pg_sys::has_privs_of_role(role, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
+/// Whether the caller may have the server read any file that the server's user can read: the role that is current, or the
+/// one that logged in, which any code that runs here may make current again. Inside a SECURITY DEFINER function, and
+/// wherever else Postgres changes the user for a while, only the current one counts.
+pub fn may_read_server_files() -> bool {
+    let (mut current, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads variables of the backend, and looks the catalog up. Superusers have the privileges of every role.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut current, &mut context);
+        let may = |role| pg_sys::has_privs_of_role(role, pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES));
+        may(current) || (context == 0 && may(pg_sys::GetSessionUserId()))
+    }
+}
+
+/// How the key file may be called to whoever called: by its name to superusers only, as the setting. Inside a SECURITY
+/// DEFINER function of a superuser's the caller may be anybody.
+pub fn place_for_the_caller() -> Place {
+    // SAFETY: catalog look-ups, and variables of the backend.
+    let is_superuser =
+        unsafe { pg_sys::superuser_arg(pg_sys::GetUserId()) && pg_sys::superuser_arg(pg_sys::GetSessionUserId()) };
+    if is_superuser { Place::Named } else { Place::Unnamed }
 }
 
 /// Whether `role` is the owner of the tables, or may become it: as a worker must, whatever the role inherits.
@@ -206,6 +223,11 @@ pub fn is_member_of_owner(role: pg_sys::Oid) -> Result<bool, Error> {
 pub fn is_standby() -> bool {
     // SAFETY: reads a variable in shared memory.
     unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// The name of a role as it is written in a statement.
+pub fn quoted_role_name(role: pg_sys::Oid) -> String {
+    pgrx::spi::quote_identifier(role_name(role))
 }
 
 /// The name of a role.

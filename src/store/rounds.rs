@@ -265,12 +265,15 @@ pub fn fail(
     progress: Progress,
     decide: impl FnOnce(u32, Option<DateTime<Utc>>) -> Retry,
 ) -> Result<Outcome<()>, Error> {
-    let generation = claim.generation;
+    let (generation, probes) = (claim.generation, claim.probes);
     let claim = &claim.subscription;
-    let shown = claim.credential.as_ref().filter(|_| hangs_on_the_secret(failure.kind));
+    let hangs_on_the_secret = hangs_on_the_secret(failure.kind);
+    let shown = claim.credential.as_ref().filter(|_| probes || hangs_on_the_secret);
     let (slowed, is_replaced) = match shown {
         Some(name) => match credential::try_lock(&claim.owner, name)? {
-            Some(failures) => (failures, credential::is_replaced(&claim.owner, name, generation)?),
+            Some(failures) => {
+                (failures, hangs_on_the_secret && credential::is_replaced(&claim.owner, name, generation)?)
+            }
             None => return Ok(Outcome::Locked),
         },
         None => (0, false),
@@ -307,13 +310,24 @@ pub fn fail(
         })?;
         finish(claim.id, retry.at)?;
         if let (Some(name), Some(generation)) = (&claim.credential, generation) {
+            if probes && failure.kind != FailureKind::Unopened {
+                // Whatever came of it, it could be opened.
+                credential::opened((&claim.owner, name, generation))?;
+            }
             match retry.slows {
                 Slows::Calendar => {}
                 Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,
                 Slows::CredentialRefused => {
                     credential::refused((&claim.owner, name, generation), retry.at, &failure.reason)?;
                 }
+                Slows::CredentialUnopened => {
+                    credential::unopened((&claim.owner, name, generation), retry.at, &failure.reason)?;
+                }
             }
+        }
+        // Every minute the same would bury the rest of the history.
+        if failure.kind == FailureKind::Unopened && failing_since.is_some() {
+            return Ok(());
         }
         record(claim.id, progress, "failed", None, Some(&failure.reason))
     })
@@ -322,7 +336,11 @@ pub fn fail(
 /// Whether the provider could answer otherwise if it were shown another secret.
 fn hangs_on_the_secret(kind: FailureKind) -> bool {
     match kind {
-        FailureKind::RateLimited | FailureKind::Credential | FailureKind::Forbidden | FailureKind::NotFound => true,
+        FailureKind::RateLimited
+        | FailureKind::Credential
+        | FailureKind::Unopened
+        | FailureKind::Forbidden
+        | FailureKind::NotFound => true,
         FailureKind::Passing | FailureKind::RefusedUrl => false,
     }
 }
@@ -332,6 +350,7 @@ fn failing_as(kind: FailureKind) -> &'static str {
         FailureKind::Passing => "passing",
         FailureKind::RateLimited => "rate_limited",
         FailureKind::Credential => "credential",
+        FailureKind::Unopened => "unopened",
         FailureKind::Forbidden => "forbidden",
         FailureKind::NotFound => "not_found",
         FailureKind::RefusedUrl => "refused_url",

@@ -11,7 +11,7 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::Value;
 
 use super::plan::under_latest_snapshot;
-use super::{availability, time};
+use super::{availability, credential, time};
 use crate::error::Error;
 
 /// A subscription as the code that changes it needs it.
@@ -315,20 +315,31 @@ fn change(id: i64, assignments: &str) -> Result<(), Error> {
     })
 }
 
+/// What somebody's wish for a sync came to.
+#[derive(Debug)]
+pub struct Wished {
+    /// How many calendars became due.
+    pub due: i32,
+    /// Some wait all the same, for the provider limits the rate of their credential: until when, and what it said.
+    pub limited: Option<(String, String)>,
+}
+
 /// Makes a calendar due now, before those that are merely due; or, with None, all that `role` owns. Paused ones and those
-/// that the application feeds stay as they are. Returns how many became due.
-pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<i32, Error> {
+/// that the application feeds stay as they are. Of a credential that was refused one calendar is tried.
+pub fn make_due(role: pg_sys::Oid, calendar: Option<&str>) -> Result<Wished, Error> {
     let ids: Vec<i64> = match calendar {
         Some(calendar) => vec![one_owned(role, calendar)?],
         None => under_latest_snapshot(|| availability::owned(role))?,
     };
-    Spi::connect_mut(|client| {
+    let due = Spi::connect_mut(|client| -> Result<Vec<i64>, Error> {
         let table = client.update(
             "UPDATE calsync.subscription SET next_sync_at = now(), expedited = expedited OR $2 \
              WHERE subscription_id = ANY ($1) AND state <> 'paused' AND provider <> 'none' RETURNING subscription_id",
             None,
             &[ids.into(), calendar.is_some().into()],
         )?;
-        Ok(i32::try_from(table.len()).unwrap_or(i32::MAX))
-    })
+        table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
+    })?;
+    let limited = credential::try_again(&due)?;
+    Ok(Wished { due: i32::try_from(due.len()).unwrap_or(i32::MAX), limited })
 }

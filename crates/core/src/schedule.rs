@@ -5,6 +5,7 @@
 //! The hard cases, each with a test of the same name in `tests/google_schedule.rs`:
 //! - `a_rate_limit_slows_the_credential_not_the_calendar`
 //! - `a_refused_credential_is_asked_for_once_and_tried_once_an_hour`
+//! - `a_credential_that_cannot_be_opened_is_tried_again_within_a_minute`
 //! - `a_quiet_calendar_is_polled_ever_more_rarely_and_one_with_news_more_often`
 //! - `a_calendar_is_polled_twice_within_the_age_at_which_it_would_be_stale`
 //! - `a_calendar_is_gone_only_after_404_has_lasted_six_hours`
@@ -19,6 +20,9 @@ use crate::sync::{Failure, FailureKind};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long a credential is left that could not be opened: looking at a file of our own costs nobody else anything.
+const UNOPENED: Duration = Duration::from_secs(40);
 
 /// How many tries belong to the burst, whose waits double from one second to [`BURST_CAP`].
 const BURST: u32 = 7;
@@ -85,6 +89,8 @@ pub enum Slows {
     /// The credential is not accepted: none of its calendars is asked for, but one at the retry, to see whether it is
     /// accepted again.
     CredentialRefused,
+    /// The credential could not be opened, which is no fault of its own: one calendar is tried at the retry, as above.
+    CredentialUnopened,
 }
 
 /// How often a calendar is polled: the bounds are settings, the interval in between is the calendar's own.
@@ -144,6 +150,7 @@ pub fn after_failure(
         FailureKind::Passing | FailureKind::RateLimited | FailureKind::RefusedUrl => {
             (State::Backoff, backoff(failures, random))
         }
+        FailureKind::Unopened => (State::Backoff, jittered(UNOPENED, random)),
         FailureKind::Credential | FailureKind::Forbidden => (State::NeedsCredential, jittered(HOUR, random)),
         FailureKind::NotFound if has_lasted(now, failing_since, GONE_AFTER) => (State::Gone, jittered(DAY, random)),
         FailureKind::NotFound => (State::Backoff, backoff(failures, random)),
@@ -155,6 +162,7 @@ pub fn after_failure(
     let slows = match failure.kind {
         FailureKind::RateLimited => Slows::Credential,
         FailureKind::Credential => Slows::CredentialRefused,
+        FailureKind::Unopened => Slows::CredentialUnopened,
         FailureKind::Passing | FailureKind::Forbidden | FailureKind::NotFound | FailureKind::RefusedUrl => {
             Slows::Calendar
         }

@@ -96,6 +96,9 @@ pub enum FailureKind {
     RateLimited,
     /// The credential was not accepted (401): somebody must replace it; tried again once an hour.
     Credential,
+    /// The credential's secret could not be opened, for our own key file is missing, unreadable or not whole: the provider
+    /// was not asked, and somebody mends the file; tried again within a minute.
+    Unopened,
     /// The credential may not read this calendar (403): somebody must act; tried again once an hour.
     Forbidden,
     /// No such calendar (404): `gone` once it has lasted.

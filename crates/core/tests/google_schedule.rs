@@ -159,6 +159,17 @@ fn a_refused_credential_is_asked_for_once_and_tried_once_an_hour() {
 }
 
 #[test]
+fn a_credential_that_cannot_be_opened_is_tried_again_within_a_minute() {
+    for (failures, random) in [(0, 0.0), (1, 0.5), (50, 1.0)] {
+        let retry = after_failure(noon(), failures, None, &failed(FailureKind::Unopened), random);
+
+        assert_eq!((retry.state, retry.slows), (State::Backoff, Slows::CredentialUnopened));
+        let wait = retry.at - noon();
+        assert!(wait >= TimeDelta::seconds(30) && wait <= TimeDelta::minutes(1), "{wait}");
+    }
+}
+
+#[test]
 fn a_calendar_is_gone_only_after_404_has_lasted_six_hours() {
     let not_found = failed(FailureKind::NotFound);
     let six_hours = TimeDelta::hours(6);

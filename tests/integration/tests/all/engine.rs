@@ -35,9 +35,29 @@ fn a_refused_credential_marks_all_its_calendars_once_and_stops_calling() {
     let explained = "SELECT count(*) FROM calsync.status WHERE last_error LIKE '%401%' AND next_sync_at > now()";
     assert_eq!(world.count(explained), 5);
     assert_eq!(world.lists().len(), 1, "one calendar found out for all");
-    world.sql.execute("SELECT calsync_sync()", &[]).expect("sync");
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(world.lists().len(), 1, "a wish does not change what the provider said");
+}
+
+#[test]
+fn a_person_who_asks_for_calendars_of_a_refused_credential_gets_one_try() {
+    let mut world = team("");
+    let refusal = world.google.add_fault(Fault::error(401, "authError").always());
+    world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
+    in_state(&mut world, "needs_credential", 5);
+    assert_eq!(world.lists().len(), 1);
+    let waits = "SELECT count(*) FROM calsync.credential WHERE retry_at > now() + interval '30 minutes'";
+
+    for (wish, lists) in [("SELECT calsync_sync()", 2), ("SELECT calsync_sync('c@x')", 3)] {
+        world.sql.batch_execute(wish).expect("sync");
+        eventually("one has tried, at once", || world.lists().len() == lists);
+        eventually("the next try is in an hour", || world.count(waits) == 1);
+        assert_eq!(world.lists().len(), lists, "and the four others have not");
+    }
+    let last = world.google.log().last().expect("a request").path.clone();
+    assert!(last.contains("c@x") || last.contains("c%40x"), "the one that was named: {last}");
+
+    world.google.remove_fault(refusal);
+    world.sql.execute("SELECT calsync_sync('b@x')", &[]).expect("sync");
+    in_state(&mut world, "active", 5);
 }
 
 #[test]

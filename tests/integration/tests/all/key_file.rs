@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
 
 use calsync_integration::{ALICE, World, eventually, sqlstate};
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ fn restart(world: &mut World) {
     world.cluster.stop("fast");
     world.cluster.start_again();
     world.sql = world.cluster.connect("postgres");
-    world.sql.batch_execute("UPDATE calsync.credential SET retry_at = NULL; SELECT calsync_sync()").expect("due");
+    world.sql.batch_execute("SELECT calsync_sync()").expect("due");
 }
 
 /// SQLSTATE, message, detail and hint of what adding a credential raises.
@@ -76,11 +77,14 @@ fn the_key_file_is_made_at_first_use_for_the_server_alone() {
 fn sessions_that_need_the_first_key_at_once_get_the_same_one() {
     let mut world = World::new();
     let connector = world.cluster.connector();
+    let all_are_ready = Arc::new(Barrier::new(8));
     let sessions: Vec<_> = (0..8)
         .map(|n| {
-            let connector = connector.clone();
+            let (connector, all_are_ready) = (connector.clone(), all_are_ready.clone());
             std::thread::spawn(move || {
                 let mut sql = connector.connect("postgres").expect("a session");
+                sql.batch_execute("SELECT calsync_version()").expect("the library is loaded");
+                all_are_ready.wait();
                 let name = format!("c{n}");
                 sql.execute("SELECT calsync_add_credential($1, 'google', $2)", &[&name, &oauth()]).expect("added");
             })
@@ -108,11 +112,11 @@ fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
         assert!(refusal.contains("cd \"$PGDATA\" && chmod 0600 'calsync.key'"), "{refusal}");
     }
     restart(&mut world);
-    world.wait_for_status("state", "needs_credential");
+    world.wait_for_status("state", "backoff");
     assert!(world.status("last_error").contains("chmod 0600"), "{}", world.status("last_error"));
 
     set_mode(&path, 0o600);
-    restart(&mut world);
+    world.sync();
 
     world.wait_for_sync(ALICE);
 }
@@ -222,6 +226,11 @@ fn a_credential_whose_key_is_lost_is_left_by_a_rotation_and_told() {
 
     let log = world.cluster.log();
     assert!(log.contains("credential \"team\" of role \"postgres\" is left as it is"), "{log}");
+    let key = "SELECT encode(substr(secret, 2, 8), 'hex') FROM calsync.credential WHERE name = $1";
+    let lost = world.text(key, "team");
+    assert!(log.contains(&format!("Its id is {lost}")), "{log}");
+    let line = "SELECT count(*) FROM calsync_keys() WHERE line IS NULL AND credentials = 1";
+    assert_eq!(world.count(line), 1, "the keys tell it, too");
 }
 
 #[test]
@@ -257,14 +266,14 @@ fn a_dump_restored_without_the_key_says_what_to_do_and_the_file_heals_it() {
     other.sql = other.cluster.connect("restored");
     other.sql.batch_execute("SELECT calsync_sync()").expect("due");
 
-    other.wait_for_status("state", "needs_credential");
+    other.wait_for_status("state", "backoff");
     let error = other.status("last_error");
     assert!(error.contains("the key that sealed it is not here"), "{error}");
-    assert!(error.contains("Copy the key file") && error.contains("calsync_add_credential()"), "{error}");
+    assert!(error.contains("Append that key's line") && error.contains("calsync_add_credential()"), "{error}");
 
     fs::copy(key_file(&world), key_file(&other)).expect("copied");
     other.cluster.own(&key_file(&other));
-    other.sql.batch_execute("UPDATE calsync.credential SET retry_at = NULL; SELECT calsync_sync()").expect("an hour");
+    other.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("somebody asks for it");
     other.wait_for_status("state", "active");
 }
 
@@ -283,9 +292,33 @@ fn a_secret_in_a_file_of_the_server_never_is_in_a_statement() {
     world.wait_for_sync(ALICE);
     world.sql.batch_execute("CREATE ROLE ann LOGIN; GRANT calsync_operator TO ann").expect("a role");
     let mut ann = world.cluster.connect_as("ann", "postgres").expect("ann");
-    assert_eq!(sqlstate(&ann.batch_execute(&add).expect_err("not for everybody")), "42501");
+    let refused = ann.batch_execute(&add).expect_err("not for everybody");
+    assert_eq!(sqlstate(&refused), "42501");
+    let hint = refused.as_db_error().and_then(|told| told.hint()).unwrap_or_default();
+    assert!(hint.contains("SET ROLE ann") && hint.contains("bind parameter") && !hint.contains("GRANT"), "{hint}");
     world.sql.batch_execute("GRANT pg_read_server_files TO ann").expect("granted");
     ann.batch_execute(&add).expect("added");
+}
+
+#[test]
+fn an_administrator_adds_a_file_for_a_role_that_may_not_read_it() {
+    let mut world = World::new();
+    let path = world.cluster.home().join("secret.json");
+    fs::write(&path, oauth().to_string()).expect("written");
+    world.cluster.own(&path);
+    let add = format!("SELECT calsync_add_credential('team', 'google', '{{\"file\": \"{}\"}}')", path.display());
+    world.sql.batch_execute("CREATE ROLE app LOGIN; GRANT calsync_operator TO app").expect("a role");
+
+    world.sql.batch_execute(&format!("SET ROLE app; {add}; RESET ROLE")).expect("added");
+
+    assert_eq!(world.text("SELECT owner::text FROM calsync.credential WHERE name = $1", "team"), "app");
+    // Whose function it is decides inside it: who calls lends it nothing.
+    let of_app = format!(
+        "SET ROLE app; CREATE FUNCTION pg_temp.trap() RETURNS void LANGUAGE sql SECURITY DEFINER AS $${add}$$; RESET ROLE"
+    );
+    world.sql.batch_execute(&of_app).expect("a function");
+    let refused = world.sql.batch_execute("SELECT pg_temp.trap()").expect_err("the function is app's");
+    assert_eq!(sqlstate(&refused), "42501");
 }
 
 #[test]
@@ -294,7 +327,7 @@ fn a_file_that_holds_no_secret_is_refused_and_not_quoted() {
     let path = world.cluster.home().join("secret.json");
     let cases = [
         ("MARKER", "does not hold JSON"),
-        (r#"{"client_id": "MARKER"}"#, "needs \"client_secret\", which is missing"),
+        (r#"{"client_id": "MARKER"}"#, "needs \"client_secret\" and \"refresh_token\", which are missing"),
         (r#"{"token": "MARKER", "sub": "a@x"}"#, "service account only"),
     ];
     for (text, expected) in cases {

@@ -243,7 +243,7 @@ pub fn next_opening(
         (Some(RefusedFor::Address), _) => jittered(HOUR, random),
         (_, FailureKind::Forbidden | FailureKind::NotFound) => jittered(DAY, random),
         (_, FailureKind::Credential | FailureKind::RefusedUrl) => jittered(HOUR, random),
-        (_, FailureKind::Passing | FailureKind::RateLimited) => patience(failures, random),
+        (_, FailureKind::Passing | FailureKind::RateLimited | FailureKind::Unopened) => patience(failures, random),
     };
     later(now, wait.max(failure.retry_after.unwrap_or_default().min(DAY)))
 }
