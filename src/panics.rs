@@ -74,6 +74,11 @@ pub fn speechless<T>(work: impl FnOnce() -> T) -> T {
         .execute()
 }
 
+/// Runs what touches nothing of Postgres': a panic in it is told as a failure, and work goes on.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| told(PLACE.take(), payload.as_ref()))
+}
+
 /// What may be told of what was caught: an ERROR's message, or where a panic was.
 pub fn of(caught: &CaughtError) -> String {
     match caught {

@@ -14,6 +14,7 @@ use super::budgets::Credential;
 use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
 use super::{lease, random};
+use crate::panics;
 use crate::settings::{self, Settings};
 use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
@@ -167,7 +168,14 @@ impl Round {
 
     pub fn read(&mut self, heard: &Heard) -> Reading {
         Reading(match (heard, self.claim.subscription.options()) {
-            (Heard::Answer(answer), Ok(options)) => google::read_answer(answer, self.expected.is_some(), &options),
+            // Whatever a provider sends, it is this calendar's trouble and not the worker's.
+            (Heard::Answer(answer), Ok(options)) => {
+                panics::caught(|| google::read_answer(answer, self.expected.is_some(), &options)).unwrap_or_else(
+                    |told| {
+                        Step::Fail(Failure::new(FailureKind::Passing, format!("the answer could not be read: {told}")))
+                    },
+                )
+            }
             (Heard::Answer(_), Err(error)) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
             (Heard::Failure(failure), _) => Step::Fail(failure.clone()),
         })
