@@ -69,7 +69,8 @@ CREATE PROCEDURE calsync_run(max_calendars integer DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'calsync_run_wrapper';
 COMMENT ON PROCEDURE calsync_run IS
     'The worker''s work in the foreground, for servers where the library cannot be preloaded: syncs what is due, '
-    'committing per calendar. Needs calsync_operator; syncs all calendars of the database, whoever owns them';
+    'committing per calendar. Needs calsync_operator; syncs the calendars that the role owns, and all of the database where '
+    'it is a superuser or a member of calsync_worker';
 
 -- -------------------------------------------------------------------------------------------------------- delta
 

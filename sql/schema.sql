@@ -62,6 +62,7 @@ CREATE TABLE calsync.subscription (
     synced_at       timestamptz,
     full_synced_at  timestamptz,
     next_sync_at    timestamptz,
+    due_at          timestamptz,
     expedited       boolean NOT NULL DEFAULT false,
     poll_interval   interval,
     pushed          boolean NOT NULL DEFAULT false,
@@ -79,7 +80,7 @@ CREATE TABLE calsync.subscription (
 );
 CREATE INDEX subscription_calendar_idx ON calsync.subscription (calendar);
 CREATE INDEX subscription_due_idx ON calsync.subscription (next_sync_at) WHERE next_sync_at IS NOT NULL;
-CREATE INDEX subscription_expedited_idx ON calsync.subscription (next_sync_at) WHERE expedited;
+CREATE INDEX subscription_turn_idx ON calsync.subscription (owner, expedited, next_sync_at) WHERE next_sync_at IS NOT NULL;
 CREATE INDEX subscription_covered_idx ON calsync.subscription (pg_catalog.upper(covered))
     WHERE NOT pg_catalog.isempty(covered);
 COMMENT ON TABLE calsync.subscription IS 'One calendar kept in the cache: provider, remote id, credential, sync state';
@@ -97,8 +98,11 @@ COMMENT ON COLUMN calsync.subscription.complete_from IS
 COMMENT ON COLUMN calsync.subscription.cleaned_at IS 'When retention was last applied to it';
 COMMENT ON COLUMN calsync.subscription.synced_at IS 'The cache shows the calendar as it was at this time, or later';
 COMMENT ON COLUMN calsync.subscription.next_sync_at IS 'When the worker asks next; null: never';
+COMMENT ON COLUMN calsync.subscription.due_at IS
+    'While it is claimed: when it was due, and is again if the claim comes to nothing';
 COMMENT ON COLUMN calsync.subscription.expedited IS
-    'Somebody waits for it (calsync_sync by name): goes before calendars that are merely due';
+    'Somebody waits for it (calsync_sync by name, a notification): goes before calendars that are merely due, in half of '
+    'the worker''s places';
 COMMENT ON COLUMN calsync.subscription.poll_interval IS
     'How often it is polled: shorter where there was news, longer where there was none. Polls are spread by a quarter';
 COMMENT ON COLUMN calsync.subscription.pushed IS

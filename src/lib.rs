@@ -39,6 +39,7 @@ extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["roles"], 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     panics::install();
+    panics::show_no_backtraces();
     settings::define();
     redact::install();
     worker::register();

@@ -44,6 +44,24 @@ pub fn install() {
     }));
 }
 
+/// pgrx puts a backtrace into DETAIL, with paths of the sources, where the server's environment has RUST_BACKTRACE set; an
+/// error is for whoever asked, who is nobody's debugger. The standard library looks once whether it is to capture any,
+/// and remembers: it looks while the environment says no, which is then as it was.
+pub fn show_no_backtraces() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(VARIABLE);
+    // SAFETY: a library is loaded on the only thread of the postmaster, or of a backend: nobody else reads the environment.
+    unsafe { std::env::set_var(VARIABLE, "0") };
+    drop(std::backtrace::Backtrace::capture());
+    // SAFETY: as above.
+    unsafe {
+        match before {
+            Some(value) => std::env::set_var(VARIABLE, value),
+            None => std::env::remove_var(VARIABLE),
+        }
+    }
+}
+
 /// Runs what has secrets in hand: a panic in it becomes an ERROR that says where it was.
 pub fn speechless<T>(work: impl FnOnce() -> T) -> T {
     PgTryBuilder::new(AssertUnwindSafe(work))
@@ -54,6 +72,11 @@ pub fn speechless<T>(work: impl FnOnce() -> T) -> T {
             unreachable!("an ERROR does not return")
         })
         .execute()
+}
+
+/// Runs what touches nothing of Postgres': a panic in it is told as a failure, and work goes on.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| told(PLACE.take(), payload.as_ref()))
 }
 
 /// What may be told of what was caught: an ERROR's message, or where a panic was.

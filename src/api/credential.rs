@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use serde_json::Value;
 
 use super::rotation::warn_if_followed;
-use super::{read_jsonb, required};
+use super::{name_argument, read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::redact::while_redacted;
 use crate::rs256::SigningKey;
@@ -28,14 +28,20 @@ const LARGEST_FILE: u64 = 64 * 1024;
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
     let add = || {
-        let name = required(name, "name")?;
+        let name = name_argument(name, "name", "Choose a short name; the secret itself is the third argument.")?;
         let provider = required(provider, "provider")?;
-        if name.is_empty() || provider != "google" {
-            return Err(Error::argument(
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                "a credential needs a name and a provider that asks for one",
-                "SELECT calsync_add_credential('a name', 'google', '{\"file\": \"/path/on/the/server.json\"}');",
-            ));
+        if provider != "google" {
+            // It is not quoted: whoever mixed the arguments up has written the secret here.
+            return Err(Error::Argument {
+                code: PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                message: "the provider of a credential must be 'google'".into(),
+                detail: match provider.as_str() {
+                    "none" => "Provider 'none' asks for none: the application feeds its calendars.".into(),
+                    _ => "There is no other provider that asks for one.".into(),
+                },
+                hint: "SELECT calsync_add_credential('a name', 'google', '{\"file\": \"/path/on/the/server.json\"}');"
+                    .into(),
+            });
         }
         let secret = read_jsonb(&required(secret, "secret")?)
             .map_err(|_| invalid(&name, "it is nested too deeply"))

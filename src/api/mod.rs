@@ -42,6 +42,24 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
     argument.ok_or_else(|| Error::null_argument(name))
 }
 
+/// The longest name of a calendar or a credential, in bytes, and the longest remote id: two of them and a role's name fit
+/// into an entry of an index, which holds 2,704. Google's own limit for ids is far below.
+const LONGEST_NAME: usize = 1024;
+
+/// An argument that names something.
+fn name_argument(argument: Option<String>, name: &str, hint: &str) -> Result<String, Error> {
+    let given = required(argument, name)?;
+    if given.is_empty() || given.len() > LONGEST_NAME {
+        return Err(Error::Argument {
+            code: PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            message: format!("{name} must have between 1 and {LONGEST_NAME} bytes, this has {}", given.len()),
+            detail: "It is looked up in indexes, whose entries are bounded.".into(),
+            hint: hint.into(),
+        });
+    }
+    Ok(given)
+}
+
 /// An argument of type jsonb, read by ourselves: pgrx' own conversion panics where the nesting is too deep for it.
 fn read_jsonb(argument: &AnyElement) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(jsonb_text(argument))

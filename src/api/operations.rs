@@ -105,7 +105,7 @@ fn shown(running: Running, calendars: &Calendars, keys: Option<String>) -> Value
     let standby = owner::is_standby();
     let keys = keys.map(|keys| {
         let hint = "Append the lines of the primary's key file to this server's: docs/google.md, \"Failover\".";
-        (format!("after a failover credentials could not be opened: {keys}"), hint)
+        (format!("after a failover credentials could not be opened: {keys}"), hint.to_owned())
     });
     let problems: Vec<Value> = problems(running, enabled, standby, calendars)
         .into_iter()
@@ -135,40 +135,41 @@ fn iso(at: TimestampWithTimeZone) -> String {
 }
 
 /// What somebody should look at, each with what to do. A standby only answers: no worker is missed there.
-fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendars) -> Vec<(String, &'static str)> {
-    let mut problems = Vec::new();
+fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendars) -> Vec<(String, String)> {
+    let mut problems: Vec<(String, String)> = Vec::new();
     if !standby {
-        match running {
-            Running::Worker => {}
-            Running::NotPreloaded => problems.push((
+        match (running, worker::refusal()) {
+            (Running::Worker | Running::NoWorker, Some(refusal)) => problems.push(refusal),
+            (Running::Worker, None) => {}
+            (Running::NotPreloaded, _) => problems.push((
                 "no worker: the library is not preloaded".to_owned(),
-                "Add pg_calsync to shared_preload_libraries and restart, or CALL calsync_run() regularly.",
+                "Add pg_calsync to shared_preload_libraries and restart, or CALL calsync_run() regularly.".into(),
             )),
-            Running::NoWorker => problems.push((
+            (Running::NoWorker, None) => problems.push((
                 "no worker runs in this database".to_owned(),
-                "See calsync.databases, max_worker_processes and the server's log.",
+                "See calsync.databases, max_worker_processes and the server's log.".into(),
             )),
         }
         if !enabled {
-            problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload."));
+            problems.push(("calsync.enabled is off: no provider is asked".to_owned(), "Set it on, and reload.".into()));
         }
     }
     if let Webhook::Unusable(why) = settings::webhook() {
         problems.push((
             format!("calsync.webhook_url cannot be used: {why}"),
-            "Set it to an https URL with a public host name, or to nothing, and reload.",
+            "Set it to an https URL with a public host name, or to nothing, and reload.".into(),
         ));
     }
     if let Some(why) = &calendars.address_refused {
         problems.push((
             format!("the provider does not send notifications to calsync.webhook_url: {why}"),
-            "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.",
+            "Its host must be public, with a valid certificate, and in a domain that the cloud project may use.".into(),
         ));
     }
     if let Some(why) = calendars.why_unopened.as_ref().filter(|_| calendars.unopened > 0) {
         problems.push((
             format!("{} not asked, for their credential cannot be opened on this server: {why}", calendars.unopened),
-            "Mend that; within a minute they are asked again, with calsync_sync() at once.",
+            "Mend that; within a minute they are asked again, with calsync_sync() at once.".to_owned(),
         ));
     }
     for (count, what, hint) in [
@@ -192,7 +193,7 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
         (calendars.flagged, "not understood (events)", "See calsync.event.problem; they block their time."),
     ] {
         if count > 0 {
-            problems.push((format!("{count} {what}"), hint));
+            problems.push((format!("{count} {what}"), hint.to_owned()));
         }
     }
     problems

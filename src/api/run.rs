@@ -1,4 +1,7 @@
-//! `CALL calsync_run()`: the worker's work in the foreground.
+//! `CALL calsync_run()`: the worker's work in the foreground, for the calendars that the caller owns, or for all where he
+//! may do everything here.
+//!
+//! Who calls holds up, cancels, and opens secrets in his own session: none of that may concern anybody else.
 
 use pgrx::prelude::*;
 
@@ -8,8 +11,9 @@ use crate::error::{Error, Report};
 use crate::panics::speechless;
 use crate::settings::Settings;
 use crate::store::claims;
-use crate::store::owner::refuse_if_read_only;
-use crate::worker::latch;
+use crate::store::owner::{as_owner, caller, refuse_if_read_only};
+use crate::store::whose::Whose;
+use crate::worker::{latch, wake};
 
 /// Calendars slid, or cleaned, by one call, at most.
 const AT_ONCE: usize = 1000;
@@ -58,12 +62,17 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
         pgrx::notice!("calsync.enabled is off: no calendar is synced");
         return Ok(());
     }
+    let role = caller();
+    let whose = as_owner(|| Whose::of(role))?;
     let mut transactions = ProcedureTransactions::connect()?;
-    let synced = sync(&mut transactions, &settings, at_most);
+    let synced = sync(&mut transactions, &whose, &settings, at_most);
     let cancelled = transactions.take_cancel();
     if synced.is_err() || cancelled.is_some() {
-        // Whoever syncs next shall not wait for leases to run out.
-        let _ = transactions.run(&mut claims::release_own_claims);
+        // Whoever syncs next shall not wait for leases to run out; should it be the worker, it has fallen asleep.
+        let _ = transactions.run(&mut || {
+            wake::worker_at_commit();
+            claims::release_own_claims()
+        });
     }
     if let Some(cancelled) = cancelled {
         cancelled.rethrow();
@@ -72,15 +81,23 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
 }
 
 /// Until nothing is due, or the call is cancelled.
-fn sync(transactions: &mut ProcedureTransactions, settings: &Settings, at_most: usize) -> Result<(), UnitFailed> {
-    let mut engine = Engine::new(settings).map_err(|error| UnitFailed { reason: error.to_string() })?;
+fn sync(
+    transactions: &mut ProcedureTransactions,
+    whose: &Whose,
+    settings: &Settings,
+    at_most: usize,
+) -> Result<(), UnitFailed> {
+    let mut engine = Engine::new(whose.clone(), settings).map_err(|error| UnitFailed { reason: error.to_string() })?;
     // Claims of sessions that died, and of an earlier call of this one that was cut short.
     transactions.run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))?;
     let mut left = at_most;
     let mut looked_again = false;
     loop {
         engine.pass_on_news(transactions)?;
-        left -= engine.claim(transactions, settings, left)?;
+        let claimed = engine.claim(transactions, settings, left)?;
+        left -= claimed;
+        // A budget may have become free between the look at it and the next.
+        looked_again &= claimed == 0;
         engine.tend_channels(transactions, settings)?;
         // Calendars that are due and only wait for a budget are waited for, unless enough have been synced.
         let wait = engine.shortest_wait().filter(|_| left > 0 || !engine.is_idle());
@@ -96,5 +113,5 @@ fn sync(transactions: &mut ProcedureTransactions, settings: &Settings, at_most: 
         transactions.wait(|| latch::wait_for(Some(engine.doorbell()), Some(timeout)));
         engine.handle_answers(transactions, settings);
     }
-    upkeep::run(transactions, AT_ONCE).map(drop)
+    upkeep::run(transactions, whose, AT_ONCE).map(drop)
 }

@@ -7,16 +7,13 @@ use pgrx::AnyElement;
 use pgrx::prelude::*;
 use serde_json::Value;
 
-use super::{read_jsonb, required};
+use super::{name_argument, read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::change;
 use crate::store::credential;
 use crate::store::owner::{as_writing_owner, caller, role_name};
 use crate::store::subscription::{self, Provider, Wanted, Wished};
 use crate::worker;
-
-/// Google's own limit for ids is far below; this one keeps names usable as index keys.
-const LONGEST_NAME: usize = 1024;
 
 #[pg_extern(sql = false)]
 fn calsync_subscribe(
@@ -60,15 +57,11 @@ fn calsync_subscribe(
 }
 
 fn named(name: Option<String>, argument: &str) -> Result<String, Error> {
-    let name = required(name, argument)?;
-    if name.is_empty() || name.len() > LONGEST_NAME {
-        return Err(Error::argument(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("{argument} must have between 1 and {LONGEST_NAME} bytes, this has {}", name.len()),
-            "Use the provider's calendar id, or a short name of your own together with remote_id.",
-        ));
-    }
-    Ok(name)
+    name_argument(
+        name,
+        argument,
+        "Use the provider's calendar id, or a short name of your own together with remote_id.",
+    )
 }
 
 fn known_provider(label: String) -> Result<Provider, Error> {
@@ -114,7 +107,11 @@ fn check_credential(owner: &str, name: &str, provider: Provider) -> Result<(), E
     Err(Error::Credential {
         message: format!("credential \"{name}\" is unknown"),
         detail: format!("Role \"{owner}\" has no credential of that name."),
-        hint: format!("SELECT calsync_add_credential('{}', 'google', '{{}}');", name.replace('\'', "''")),
+        hint: format!(
+            "SELECT calsync_add_credential('{}', 'google', '{{\"file\": \"/path/on/the/server.json\"}}') first, with the key \
+             file of a service account or Google's authorized_user file; docs/google.md has the other forms.",
+            name.replace('\'', "''")
+        ),
     })
 }
 

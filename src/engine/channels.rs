@@ -27,6 +27,7 @@ use crate::store::channel::{self as store, Channel, Stop, Token, Wish};
 use crate::store::claims::{Permit, do_not_wait_for_the_disk};
 use crate::store::notification;
 use crate::store::rounds::Outcome;
+use crate::store::whose::Whose;
 
 /// How long a look at the tables is good for, where nothing gives reason to look again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -86,6 +87,10 @@ enum Meaning {
 impl ChannelFlight {
     fn new(channel: Channel, what: What) -> Self {
         ChannelFlight { channel, what, shown: None, renewed: false }
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.channel.owner
     }
 
     /// For whom an access token is wanted; None: it is asked for as nobody.
@@ -203,7 +208,7 @@ impl Engine {
         if self.tending.news_waits.is_some_and(|until| until > Instant::now()) {
             return Ok(());
         }
-        let passed = pass_on_all(transactions);
+        let passed = pass_on_all(&self.whose, transactions);
         self.tending.news_waits = match &passed {
             Ok(false) => None,
             Ok(true) => Some(Instant::now() + LOCKED_RETRY),
@@ -236,7 +241,7 @@ impl Engine {
                 return Ok(());
             }
             let wish = wish(settings);
-            transactions.run(&mut || store::settle(wish))?;
+            transactions.run(&mut || store::settle(&self.whose, wish))?;
             self.tending.cursor = Some(0);
             self.tending.last_look = Some(now);
             self.tending.next_look = Some(now + LOOK_INTERVAL);
@@ -270,9 +275,11 @@ impl Engine {
         settings: &Settings,
     ) -> Result<usize, UnitFailed> {
         let awaited: Vec<Credential> = self.tokens.awaited().collect();
-        let budgets = &mut self.budgets;
+        let (budgets, whose) = (&mut self.budgets, &self.whose);
         let claims = transactions.run(&mut || {
-            store::claim_stops(room, lease(settings), |credential| permit(budgets, &awaited, credential, settings))
+            store::claim_stops(whose, room, lease(settings), |credential| {
+                permit(budgets, &awaited, credential, settings)
+            })
         })?;
         let count = claims.len();
         for Stop { channel, resource_id, opened_by } in claims {
@@ -292,10 +299,10 @@ impl Engine {
             return Ok(());
         };
         let awaited: Vec<Credential> = self.tokens.awaited().collect();
-        let budgets = &mut self.budgets;
+        let (budgets, whose) = (&mut self.budgets, &self.whose);
         let mut some_wait = false;
         let claimed = transactions.run(&mut || {
-            store::claim_openings(address, cursor, room, lease(settings), |credential| {
+            store::claim_openings(whose, address, cursor, room, lease(settings), |credential| {
                 let permit = permit(budgets, &awaited, credential, settings);
                 some_wait |= permit != Permit::Go;
                 permit
@@ -387,13 +394,13 @@ impl Engine {
 }
 
 /// Whether some calendars could not be told.
-fn pass_on_all(transactions: &mut impl Transactions) -> Result<bool, UnitFailed> {
+fn pass_on_all(whose: &Whose, transactions: &mut impl Transactions) -> Result<bool, UnitFailed> {
     let mut place = None;
     let mut some_wait = false;
     loop {
         let passed = transactions.run(&mut || {
             do_not_wait_for_the_disk();
-            notification::pass_on(place.as_ref(), AT_ONCE)
+            notification::pass_on(whose, place.as_ref(), AT_ONCE)
         })?;
         some_wait |= passed.some_wait;
         place = passed.next;

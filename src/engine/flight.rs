@@ -34,6 +34,15 @@ impl Flight {
         matches!(self, Flight::Channel(_))
     }
 
+    /// Whose calendar, or credential, it is about.
+    pub fn owner(&self) -> &str {
+        match self {
+            Flight::Round(round) => round.owner(),
+            Flight::Token(refresh) => refresh.grantee.owner(),
+            Flight::Channel(flight) => flight.owner(),
+        }
+    }
+
     /// Its answer grants secrets, which must not be taken out of it.
     pub fn is_granted_secrets(&self) -> bool {
         matches!(self, Flight::Token(_))

@@ -13,6 +13,8 @@
 //! - an answer that repeats a secret of its request loses it before anything reads it
 //! - ten thousand calendars that are due after an outage are asked for as fast as the provider answers and the budgets
 //!   allow, oldest first, not all at once
+//! - one owner's flood, of calendars that are due or asked for by name, keeps no other owner waiting
+//!   ([`calsync_core::turns`])
 
 pub mod budgets;
 mod channels;
@@ -30,10 +32,12 @@ use std::time::{Duration, Instant};
 use calsync_core::budget::Spent;
 use calsync_core::providers::Mask;
 use calsync_core::ramp::Ramp;
+use calsync_core::turns::{Places, Turns};
 
 use crate::settings::Settings;
-use crate::store::claims::{self, Permit};
+use crate::store::claims::{self, Claiming, Permit};
 use crate::store::time;
+use crate::store::whose::Whose;
 use budgets::{Budgets, Credential};
 use channels::Tending;
 use flight::Flight;
@@ -44,15 +48,15 @@ use transactions::{Transactions, UnitFailed};
 
 /// A claim outlives its request by this, so that a slow answer still finds its lease.
 const LEASE_SLACK: Duration = Duration::from_secs(60);
-/// So many rounds may wait for a budget, a token or a lock for each that may fly.
+/// So many rounds of one owner may wait for a budget, a token or a lock for each that may fly.
 const WAITING_ROOM: usize = 4;
-/// Places beyond the ramp's width, within calsync.max_concurrency, for calendars that somebody waits for.
-const RESERVE: usize = 4;
 /// How often an answer is tried again whose calendar somebody has locked.
 const LOCKED_RETRY: Duration = Duration::from_secs(1);
 
 /// Rounds under way, and what is needed to run them.
 pub struct Engine {
+    /// Whose calendars it syncs.
+    whose: Whose,
     http: HttpThreads,
     /// By ticket: what is in flight, and what of its request must not be seen in the answer.
     flights: HashMap<u64, (Flight, Mask)>,
@@ -60,6 +64,8 @@ pub struct Engine {
     budgets: Budgets,
     tokens: Tokens,
     ramp: Ramp,
+    turns: Turns,
+    last_was_awaited: bool,
     /// Rounds whose next request must wait for the budget, and how long.
     held_back: Vec<(Round, Instant)>,
     /// Rounds whose calendar somebody has locked, the answer that waits for it, and since when.
@@ -81,14 +87,17 @@ pub struct Counts {
 }
 
 impl Engine {
-    pub fn new(settings: &Settings) -> std::io::Result<Self> {
+    pub fn new(whose: Whose, settings: &Settings) -> std::io::Result<Self> {
         Ok(Engine {
+            whose,
             http: HttpThreads::new(settings)?,
             flights: HashMap::new(),
             next_ticket: 0,
             budgets: Budgets::default(),
             tokens: Tokens::default(),
             ramp: Ramp::default(),
+            turns: Turns::default(),
+            last_was_awaited: false,
             held_back: Vec::new(),
             locked: Vec::new(),
             last_unlocking: None,
@@ -126,21 +135,44 @@ impl Engine {
     }
 
     /// Whether another round could begin now. What only waits here takes nobody's place, or one credential's budget, or
-    /// one forgotten transaction, would hold up all; but there is an end to it.
+    /// one forgotten transaction, would hold up all; but for each owner there is an end to it.
     pub fn has_room(&self, settings: &Settings) -> bool {
-        self.room(settings) > 0
+        self.places(settings).for_due() > 0
     }
 
-    fn room(&self, settings: &Settings) -> usize {
-        let waiting = self.held_back.len() + self.locked.len() + self.tokens.waiting().count();
-        let most_waiting = WAITING_ROOM * settings.max_concurrency;
-        let free = settings.max_concurrency.saturating_sub(self.flights.len());
-        // Channels have places of their own, lest one that hangs stands in the way while that is narrow.
-        let taken = self.flights.len() - self.channels_in_flight();
-        self.width(settings).saturating_sub(taken).min(free).min(most_waiting.saturating_sub(waiting))
+    fn places(&self, settings: &Settings) -> Places {
+        let count =
+            |is_one: &dyn Fn(&Flight) -> bool| self.flights.values().filter(|(flight, _)| is_one(flight)).count();
+        let awaited = count(&|flight| matches!(flight, Flight::Round(round) if round.is_awaited()));
+        let due = count(&|flight| matches!(flight, Flight::Round(round) if !round.is_awaited()));
+        Places {
+            most: settings.max_concurrency,
+            width: self.width(settings),
+            awaited,
+            due,
+            other: count(&|flight| matches!(flight, Flight::Token(_))),
+            // Channels have places of their own, lest one that hangs stands in the way while that is narrow.
+            beside: self.channels_in_flight(),
+            last_was_awaited: self.last_was_awaited,
+        }
     }
 
-    /// Claims as many due calendars as there is room for (at most `at_most`) and sends their first requests. Returns
+    /// How many of an owner's rounds have a place, and of whom so many wait that nothing more is begun.
+    fn owners(&self, settings: &Settings) -> (HashMap<String, usize>, Vec<String>) {
+        let (mut under_way, mut waiting) = (HashMap::new(), HashMap::new());
+        for (flight, _) in self.flights.values().filter(|(flight, _)| !flight.is_channel()) {
+            *under_way.entry(flight.owner().to_owned()).or_default() += 1;
+        }
+        let rounds = self.held_back.iter().map(|(round, _)| round).chain(self.locked.iter().map(|(round, ..)| round));
+        for owner in rounds.map(Round::owner).chain(self.tokens.waiting().map(Flight::owner)) {
+            *waiting.entry(owner).or_insert(0) += 1;
+        }
+        let most = WAITING_ROOM * settings.max_concurrency;
+        let passed_over = waiting.iter().filter(|(_, count)| **count >= most).map(|(owner, _)| (*owner).to_owned());
+        (under_way, passed_over.collect())
+    }
+
+    /// Claims as many due calendars as there are places for (at most `at_most`) and sends their first requests. Returns
     /// how many.
     pub fn claim(
         &mut self,
@@ -148,20 +180,19 @@ impl Engine {
         settings: &Settings,
         at_most: usize,
     ) -> Result<usize, UnitFailed> {
-        let room = self.room(settings).min(at_most);
-        // The way is narrow at first, and in an outage; not for a calendar that somebody waits for.
-        let most = settings.max_concurrency.saturating_sub(self.flights.len());
-        let reserve = if at_most == usize::MAX { RESERVE.min(most.saturating_sub(room)) } else { 0 };
-        if room + reserve == 0 || !settings.enabled {
+        let places = self.places(settings);
+        if places.for_awaited().max(places.for_due()) == 0 || at_most == 0 || !settings.enabled {
             return Ok(0);
         }
-        let (budgets, tokens) = (&mut self.budgets, &self.tokens);
+        let (under_way, passed_over) = self.owners(settings);
+        let (budgets, tokens, turns, whose) = (&mut self.budgets, &self.tokens, &mut self.turns, &self.whose);
         // Of a credential whose rounds wait for its budget, or its token, no further calendar is begun.
         let held_back = self.held_back.iter().map(|(round, _)| round.credential());
         let waiting: Vec<Credential> = held_back.chain(self.tokens.awaited()).collect();
+        let mut claiming = Claiming { whose, lease: lease(settings), places, turns, under_way, passed_over, at_most };
         let claimed = transactions.run(&mut || {
             let spent = budgets.spent().cloned().chain(waiting.iter().cloned()).collect();
-            claims::claim(room, reserve, lease(settings), spent, |credential| {
+            claims::claim(&mut claiming, spent, |credential| {
                 // It will fail for lack of a token, and cost no request.
                 if tokens.has_nothing_to_show(credential) {
                     return Permit::Go;
@@ -173,6 +204,7 @@ impl Engine {
                 }
             })
         })?;
+        self.last_was_awaited = claiming.places.last_was_awaited;
         let count = claimed.len();
         for claim in claimed {
             self.send(Flight::Round(Box::new(Round::begin(claim, settings))), transactions, settings);

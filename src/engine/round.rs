@@ -14,6 +14,7 @@ use super::budgets::Credential;
 use super::tokens::{Pass, TokenNumber, Wanted};
 use super::transactions::{Transactions, UnitFailed};
 use super::{lease, random};
+use crate::panics;
 use crate::settings::{self, Settings};
 use crate::store::claims::{self, Claim};
 use crate::store::rounds::{self, NextPoll, Outcome, Progress, Quiet, RoundPage};
@@ -90,7 +91,7 @@ impl Round {
         let incremental = claim.subscription.options().is_ok_and(|options| options.incremental);
         // A token belongs to the parameters it came with (API guide, "Synchronize resources efficiently"), and to the
         // person whose calendar it is of.
-        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation.unwrap_or_default());
         let is_good = incremental
             && token_params.as_deref() == Some(&parameters)
             && !is_full_sync_due(&claim.subscription, settings, now);
@@ -110,6 +111,15 @@ impl Round {
     /// Whose budget its requests use.
     pub fn credential(&self) -> Credential {
         self.claim.credential()
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.claim.subscription.owner
+    }
+
+    /// Somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.claim.awaited
     }
 
     /// The calendar has never been synced before.
@@ -158,7 +168,14 @@ impl Round {
 
     pub fn read(&mut self, heard: &Heard) -> Reading {
         Reading(match (heard, self.claim.subscription.options()) {
-            (Heard::Answer(answer), Ok(options)) => google::read_answer(answer, self.expected.is_some(), &options),
+            // Whatever a provider sends, it is this calendar's trouble and not the worker's.
+            (Heard::Answer(answer), Ok(options)) => {
+                panics::caught(|| google::read_answer(answer, self.expected.is_some(), &options)).unwrap_or_else(
+                    |told| {
+                        Step::Fail(Failure::new(FailureKind::Passing, format!("the answer could not be read: {told}")))
+                    },
+                )
+            }
             (Heard::Answer(_), Err(error)) => Step::Fail(Failure::new(FailureKind::Passing, error.to_string())),
             (Heard::Failure(failure), _) => Step::Fail(failure.clone()),
         })

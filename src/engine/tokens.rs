@@ -46,7 +46,8 @@ const FEW: usize = 1000;
 pub struct Wanted {
     pub owner: String,
     pub name: String,
-    pub generation: i64,
+    /// None: there is no such credential any more.
+    pub generation: Option<i64>,
     /// The calendar's.
     pub remote_id: String,
     /// No other generation will do, not even a later one: it may be another person's, and the calendar another one.
@@ -162,7 +163,7 @@ impl Tokens {
         let Some(known) = self.known.get_mut(&key(&wanted.owner, &wanted.name)) else {
             return Authorization::Failed(missing(&wanted.name));
         };
-        if wanted.exactly && known.generation != wanted.generation {
+        if wanted.exactly && Some(known.generation) != wanted.generation {
             return Authorization::Replaced;
         }
         let now = Instant::now();
@@ -214,9 +215,14 @@ impl Tokens {
         transactions: &mut impl Transactions,
     ) -> Result<Option<(Stored, Secret)>, Failure> {
         let key = key(&wanted.owner, &wanted.name);
+        let Some(generation) = wanted.generation else {
+            // What was dropped is not used any more, whatever this process remembers of it.
+            self.known.remove(&key);
+            return Err(missing(&wanted.name));
+        };
         let will_do = |known: &Known| match wanted.exactly {
-            true => known.generation == wanted.generation,
-            false => known.generation >= wanted.generation,
+            true => known.generation == generation,
+            false => known.generation >= generation,
         };
         if self.known.get(&key).is_some_and(will_do) {
             return Ok(None);
@@ -449,6 +455,12 @@ fn assertion(account: &ServiceAccount, user: Option<&str>, url: &str) -> Result<
     let to_sign = token::assertion_to_sign(account, user, url, Utc::now());
     let signature = key.sign(to_sign.as_bytes()).ok_or_else(|| failed("the request cannot be signed"))?;
     Ok(token::assertion_request(url, &to_sign, &signature))
+}
+
+impl Grantee {
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
 }
 
 impl Refresh {

@@ -2,13 +2,14 @@
 
 use super::transactions::{Transactions, UnitFailed};
 use crate::error::Error;
+use crate::store::whose::Whose;
 use crate::store::{claims, retention, upkeep};
 
 /// Something that must be done to some calendars.
 struct Task {
     complaint: &'static str,
     /// Which need it, at most so many.
-    calendars: fn(usize) -> Result<Vec<i64>, Error>,
+    calendars: fn(&Whose, usize) -> Result<Vec<i64>, Error>,
     run: fn(i64) -> Result<(), Error>,
     /// One that failed is first in line again: then the rest waits for the next heartbeat, or we would spin.
     returns_at_once: bool,
@@ -35,13 +36,13 @@ const TASKS: [Task; 3] = [
     },
 ];
 
-/// Does what is to be done, `at_most` calendars of each task, one a transaction: a failure is told and the others go
-/// on. Returns whether there is more to do at once.
-pub fn run(transactions: &mut impl Transactions, at_most: usize) -> Result<bool, UnitFailed> {
+/// Does what is to be done with these owners' calendars, `at_most` of each task, one a transaction: a failure is told and
+/// the others go on. Returns whether there is more to do at once. What is past its time goes whoever's it was.
+pub fn run(transactions: &mut impl Transactions, whose: &Whose, at_most: usize) -> Result<bool, UnitFailed> {
     transactions.run(&mut claims::release_claims_of_the_dead)?;
     let mut more = false;
     for task in TASKS {
-        let ids = transactions.run(&mut || (task.calendars)(at_most))?;
+        let ids = transactions.run(&mut || (task.calendars)(whose, at_most))?;
         let mut failures = 0;
         for id in &ids {
             if let Err(failed) = transactions.run(&mut || (task.run)(*id)) {

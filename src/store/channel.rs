@@ -25,6 +25,7 @@ use super::claims::Permit;
 use super::credential;
 use super::rounds::Outcome;
 use super::time;
+use super::whose::{Whose, is_theirs};
 use crate::error::Error;
 
 /// Channel `ch` is one of the calendar of subscription `s`. As the indexes have it: of thousands of people the calendar may
@@ -62,8 +63,8 @@ pub struct Channel {
     pub owner: String,
     pub credential: Option<String>,
     pub remote_id: String,
-    /// Of its credential, now.
-    pub generation: i64,
+    /// Of its credential, now; None: it has none, or there is no such credential any more.
+    pub generation: Option<i64>,
     pub address: String,
     /// How often in a row it could not be opened, or stopped.
     pub failures: u32,
@@ -110,17 +111,18 @@ pub struct Openings {
     pub cursor: Option<i64>,
 }
 
-/// Makes rows for up to `limit` channels that are to be opened to `address`, among the subscriptions after `cursor`: of
+/// Makes rows for up to `limit` channels that are to be opened to `address`, among these owners' subscriptions after `cursor`: of
 /// calendars that were synced and have no channel that is young, awaited, or refused not long ago. The answer is awaited
 /// for the length of `lease`. To be committed, and on disk, before the provider is asked.
 pub fn claim_openings(
+    whose: &Whose,
     address: &str,
     cursor: i64,
     limit: usize,
     lease: std::time::Duration,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
 ) -> Result<Openings, Error> {
-    let candidates = to_open(address, cursor, limit)?;
+    let candidates = to_open(whose, address, cursor, limit)?;
     let mut next = (candidates.len() == limit).then(|| candidates.last().map_or(cursor, |(id, _)| *id));
     let mut claims = Vec::new();
     let mut before = cursor;
@@ -145,10 +147,10 @@ pub fn claim_openings(
 }
 
 /// With the subscriptions that ask for them; ids are not drawn yet.
-fn to_open(address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel)>, Error> {
+fn to_open(whose: &Whose, address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel)>, Error> {
     let sql = format!(
         "SELECT s.subscription_id, '' AS channel_id, s.owner::text AS owner, s.credential, s.remote_id, \
-             coalesce(c.generation, 0) AS generation, $1 AS address, \
+             c.generation, $1 AS address, \
              coalesce((SELECT max(ch.failures) FROM calsync.channel AS ch \
                        WHERE {WATCHES} AND ch.state IN ('lost', 'refused') AND {IS_PRESENT}), 0) AS failures \
          FROM calsync.subscription AS s \
@@ -167,10 +169,13 @@ fn to_open(address: &str, cursor: i64, limit: usize) -> Result<Vec<(i64, Channel
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS r WHERE r.refused_for = 'address' AND r.owner = s.owner \
                      AND coalesce(r.credential, '') = coalesce(s.credential, '') AND r.address = $1 AND r.due_at > now()) \
-         ORDER BY s.subscription_id LIMIT $3"
+             AND {} \
+         ORDER BY s.subscription_id LIMIT $3",
+        is_theirs("s.owner", 4)
     );
     Spi::connect(|client| {
-        let table = client.select(&sql, None, &[address.into(), cursor.into(), (limit as i64).into()])?;
+        let table =
+            client.select(&sql, None, &[address.into(), cursor.into(), (limit as i64).into(), whose.parameter()])?;
         table.map(|row| Ok((row.get_by_name("subscription_id")?.unwrap_or_default(), read(&row)?))).collect()
     })
 }
@@ -182,7 +187,7 @@ fn read(row: &SpiHeapTupleData) -> Result<Channel, Error> {
         owner: text("owner")?,
         credential: row.get_by_name("credential")?,
         remote_id: text("remote_id")?,
-        generation: row.get_by_name("generation")?.unwrap_or_default(),
+        generation: row.get_by_name("generation")?,
         address: text("address")?,
         failures: row.get_by_name::<i32, _>("failures")?.unwrap_or_default().max(0) as u32,
     })
@@ -198,7 +203,7 @@ fn insert(channel: &Channel, token: &Token, lease: std::time::Duration) -> Resul
             channel.owner.as_str().into(),
             channel.credential.as_deref().into(),
             channel.remote_id.as_str().into(),
-            channel.generation.into(),
+            channel.generation.unwrap_or_default().into(),
             channel.address.as_str().into(),
             token_hash(token.text()).to_vec().into(),
             channel::LIFETIME.as_secs_f64().into(),
@@ -243,8 +248,9 @@ pub struct Stop {
     pub opened_by: OpenedBy,
 }
 
-/// Claims up to `limit` channels that are to be stopped, for the length of `lease`.
+/// Claims up to `limit` channels of these owners that are to be stopped, for the length of `lease`.
 pub fn claim_stops(
+    whose: &Whose,
     limit: usize,
     lease: std::time::Duration,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
@@ -252,15 +258,17 @@ pub fn claim_stops(
     // A credential that was dropped cannot stop its channels any more: they end by themselves.
     let sql = format!(
         "SELECT ch.channel_id, ch.owner::text AS owner, ch.credential, ch.remote_id, \
-             coalesce(c.generation, 0) AS generation, ch.address, ch.failures, ch.resource_id, {IS_PRESENT} AS present \
+             c.generation, ch.address, ch.failures, ch.resource_id, {IS_PRESENT} AS present \
          FROM calsync.channel AS ch \
          LEFT JOIN calsync.credential AS c ON c.owner = ch.owner AND c.name = ch.credential \
          WHERE ch.state = 'stopping' AND ch.due_at <= clock_timestamp() AND ch.expires_at > now() \
              AND ch.resource_id IS NOT NULL AND (ch.credential IS NULL OR c.name IS NOT NULL) AND {MAY_ASK} \
-         ORDER BY ch.due_at LIMIT $1 FOR UPDATE OF ch SKIP LOCKED"
+             AND {} \
+         ORDER BY ch.due_at LIMIT $1 FOR UPDATE OF ch SKIP LOCKED",
+        is_theirs("ch.owner", 2)
     );
     let due = Spi::connect_mut(|client| -> Result<Vec<Stop>, Error> {
-        let table = client.update(&sql, None, &[(limit as i64).into()])?;
+        let table = client.update(&sql, None, &[(limit as i64).into(), whose.parameter()])?;
         table
             .map(|row| {
                 let is_present = row.get_by_name("present")?.unwrap_or_default();
@@ -397,7 +405,7 @@ fn tell_credential(channel: &Channel, failure: &Failure, random: f64) -> Result<
     let concerns = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential);
     let Some(name) = channel.credential.as_deref().filter(|_| concerns) else { return Ok(true) };
     let Some(slowed) = credential::try_lock(&channel.owner, name)? else { return Ok(false) };
-    let held = (channel.owner.as_str(), name, channel.generation);
+    let held = (channel.owner.as_str(), name, channel.generation.unwrap_or_default());
     let retry = schedule::after_failure(Utc::now(), slowed, None, failure, random);
     match retry.slows {
         schedule::Slows::Calendar | schedule::Slows::CredentialUnopened => {}
@@ -437,22 +445,24 @@ pub enum Wish<'a> {
 }
 
 /// What follows from time and settings: channels end, answers are given up, what nobody needs is to be stopped, and
-/// calendars whose channel was lost are polled as all others.
-pub fn settle(wish: Wish) -> Result<(), Error> {
-    mark("ch.state NOT IN ('refused', 'ended') AND ch.expires_at <= clock_timestamp()", &[], ENDED)?;
-    mark("ch.state NOT IN ('refused', 'ended') AND ch.home <> $1", &[home().into()], ENDED)?;
+/// calendars whose channel was lost are polled as all others. Of these owners.
+pub fn settle(whose: &Whose, wish: Wish) -> Result<(), Error> {
+    mark(whose, "ch.state NOT IN ('refused', 'ended') AND ch.expires_at <= clock_timestamp()", None, ENDED)?;
+    mark(whose, "ch.state NOT IN ('refused', 'ended') AND ch.home <> $2", Some(&home()), ENDED)?;
     mark(
+        whose,
         "ch.state = 'opening' AND ch.due_at <= clock_timestamp()",
-        &[],
+        None,
         "state = 'lost', failures = failures + 1, due_at = now(), last_error = 'no answer came'",
     )?;
     let (stays, address) = match wish {
-        Wish::To(address) => ("ch.address = $1", address),
-        Wish::NoPush => ("$1 <> ''", ""),
-        Wish::Keep => ("$1 = ''", ""),
+        Wish::To(address) => ("ch.address = $2", address),
+        Wish::NoPush => ("$2 <> ''", ""),
+        Wish::Keep => ("$2 = ''", ""),
     };
     // A later generation of the credential is newer, whatever the clock said.
     mark(
+        whose,
         &format!(
             "ch.state = 'open' AND ch.resource_id IS NOT NULL AND NOT ({stays} \
                  AND EXISTS (SELECT FROM calsync.subscription AS s WHERE {WATCHES} AND {WANTS}) \
@@ -463,25 +473,28 @@ pub fn settle(wish: Wish) -> Result<(), Error> {
                      AND (newer.generation, newer.requested_at, newer.channel_id) \
                          > (ch.generation, ch.requested_at, ch.channel_id)))"
         ),
-        &[address.into()],
+        Some(address),
         "state = 'stopping', due_at = now(), failures = 0",
     )?;
-    poll_the_unwatched()
+    poll_the_unwatched(whose)
 }
 
 const ENDED: &str = "state = 'ended', ended_at = now(), due_at = NULL";
 
-/// Changes channels of which `condition` holds; those that somebody has locked wait for the next time.
-fn mark(condition: &str, arguments: &[DatumWithOid], assignments: &str) -> Result<(), Error> {
+/// Changes channels of these owners of which `condition` holds, in which $2 is `given`; those that somebody has locked wait for
+/// the next time.
+fn mark(whose: &Whose, condition: &str, given: Option<&str>, assignments: &str) -> Result<(), Error> {
     let sql = format!(
         "UPDATE calsync.channel SET {assignments} WHERE channel_id IN ( \
-             SELECT ch.channel_id FROM calsync.channel AS ch WHERE {condition} FOR UPDATE OF ch SKIP LOCKED)"
+             SELECT ch.channel_id FROM calsync.channel AS ch WHERE {condition} AND {} FOR UPDATE OF ch SKIP LOCKED)",
+        is_theirs("ch.owner", 1)
     );
-    update(&sql, arguments)
+    let arguments = [whose.parameter()].into_iter().chain(given.map(DatumWithOid::from)).collect::<Vec<_>>();
+    update(&sql, &arguments)
 }
 
 /// Calendars that were left to a channel that lives no more are due when they would have been without it.
-fn poll_the_unwatched() -> Result<(), Error> {
+fn poll_the_unwatched(whose: &Whose) -> Result<(), Error> {
     let live = live();
     let sql = format!(
         "UPDATE calsync.subscription SET pushed = false, \
@@ -490,8 +503,9 @@ fn poll_the_unwatched() -> Result<(), Error> {
          WHERE subscription_id IN ( \
              SELECT s.subscription_id FROM calsync.subscription AS s \
              WHERE s.pushed AND s.leased_until IS NULL \
-                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live}) \
-             FOR UPDATE OF s SKIP LOCKED)"
+                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live}) AND {} \
+             FOR UPDATE OF s SKIP LOCKED)",
+        is_theirs("s.owner", 1)
     );
-    update(&sql, &[])
+    update(&sql, &[whose.parameter()])
 }

@@ -1,14 +1,16 @@
 //! Claims: which calendars are due, and who may sync them now.
 //!
 //! A claim gives the calendar's `lease` number to its holder, and moves `next_sync_at` to the end of the lease, so that
-//! a round that dies is repeated; see [`super::rounds`] for what the number is worth.
+//! a round that dies is repeated; `due_at` keeps when it was due, for a claim that is given back; see [`super::rounds`] for what the number is worth.
 //!
 //! Losing a claim in a crash costs nothing (whoever claimed has died, too), so claims do not wait for the disk.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use calsync_core::turns::{Places, Turns};
 use chrono::{DateTime, Utc};
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -16,6 +18,7 @@ use super::channel::{WATCHES, live};
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
+use super::whose::{self, Whose};
 use crate::error::Error;
 
 /// A calendar of which the caller is to sync now.
@@ -26,8 +29,10 @@ pub struct Claim {
     pub probes: bool,
     /// Its credential was rate limited the last time.
     pub slowed: bool,
-    /// Of its credential.
-    pub generation: i64,
+    /// Of its credential; None: it has none, or there is no such credential any more.
+    pub generation: Option<i64>,
+    /// Somebody waited for it.
+    pub awaited: bool,
     /// The provider tells of changes through a live channel, and did when the round began: what it tells of is either in
     /// this round's answer, or comes after it.
     pub watched: bool,
@@ -51,91 +56,213 @@ pub enum Permit {
     Nobody,
 }
 
-/// Claims up to `limit` calendars that are due, the oldest first, for the length of `lease`; before them those that
-/// somebody waits for, up to `reserve` more. `permit` is asked for each in
-/// turn, given (owner, name) of its credential; those of `spent` credentials are passed over.
+/// How many may be begun.
+type Room = fn(&Places) -> usize;
+
+/// How claims are made.
+pub struct Claiming<'a> {
+    /// Whose calendars may be claimed.
+    pub whose: &'a Whose,
+    pub lease: Duration,
+    pub places: Places,
+    pub turns: &'a mut Turns,
+    /// How many rounds each owner has under way.
+    pub under_way: HashMap<String, usize>,
+    /// Owners of whom nothing more is begun.
+    pub passed_over: Vec<String>,
+    /// At most so many are claimed.
+    pub at_most: usize,
+}
+
+/// Claims calendars that are due, as far as there are places: of each owner the oldest first, and the places as
+/// [`Turns`] gives them out. `permit` is asked for each in turn, given (owner, name) of its credential; those of `spent`
+/// credentials are passed over.
 ///
-/// Of a credential that was refused, or could not be opened, one calendar is claimed, when its time has come, and no other meanwhile.
+/// Of a credential that was refused, or could not be opened, one calendar is claimed, when its time has come, and no
+/// other meanwhile.
 pub fn claim(
-    limit: usize,
-    reserve: usize,
-    lease: Duration,
+    claiming: &mut Claiming,
     mut spent: Vec<Option<(String, String)>>,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
 ) -> Result<Vec<Claim>, Error> {
     do_not_wait_for_the_disk();
-    let mut claimed: Vec<Claim> = Vec::new();
-    let mut which = Which::Expedited;
-    loop {
-        let most = if matches!(which, Which::Expedited) { limit + reserve } else { limit };
-        let room = most.saturating_sub(claimed.len());
-        let due = due(which, room, &spent)?;
-        let all_that_is_due = due.len() < room;
-        let mut go: Vec<Claim> = Vec::new();
-        let mut nobody = false;
-        for candidate in due {
-            let credential = candidate.credential();
-            if spent.contains(&credential) {
-                continue;
+    let now = Utc::now();
+    let queues = queues(now, claiming, &spent)?;
+    let mut claimed = Vec::new();
+    let passes: [(bool, Room); 3] = [(true, Places::for_awaited), (false, Places::for_due), (true, Places::left_over)];
+    let mut some_wait = false;
+    for (awaited, places) in passes {
+        let mut owners: Vec<&str> =
+            queues.iter().filter(|queue| queue.awaited == awaited).map(|queue| queue.owner.as_str()).collect();
+        loop {
+            let room = places(&claiming.places).min(claiming.at_most - claimed.len());
+            if room == 0 || owners.is_empty() {
+                break;
             }
-            match permit(&credential) {
-                Permit::Go if candidate.probes => {
-                    if begin_probe(&credential, lease)? {
-                        go.push(candidate);
+            let allotted = claiming.allot(room, &owners);
+            let due = due(now, awaited, &allotted, &spent)?;
+            // Whoever had no more than he was given places is through.
+            owners.retain(|owner| {
+                let found = due.iter().filter(|claim| claim.subscription.owner == *owner).count();
+                allotted.iter().all(|(given, places)| given != owner || found >= *places)
+            });
+            let mut go: Vec<Claim> = Vec::new();
+            let mut nobody = false;
+            for candidate in due {
+                let credential = candidate.credential();
+                if spent.contains(&credential) {
+                    continue;
+                }
+                match permit(&credential) {
+                    Permit::Go if candidate.probes => {
+                        if begin_probe(&credential, claiming.lease)? {
+                            go.push(candidate);
+                        }
+                        spent.push(credential);
                     }
-                    spent.push(credential);
+                    Permit::Go => go.push(candidate),
+                    Permit::NotThisCredential => spent.push(credential),
+                    Permit::Nobody => {
+                        nobody = true;
+                        break;
+                    }
                 }
-                Permit::Go => go.push(candidate),
-                Permit::NotThisCredential => spent.push(credential),
-                Permit::Nobody => {
-                    nobody = true;
-                    break;
-                }
+            }
+            take(&mut go, claiming.lease)?;
+            claiming.taken(awaited, &go);
+            claimed.append(&mut go);
+            if nobody {
+                return Ok(claimed);
             }
         }
-        take(&mut go, lease)?;
-        claimed.append(&mut go);
-        match which {
-            _ if nobody => return Ok(claimed),
-            Which::All if claimed.len() >= limit => return Ok(claimed),
-            Which::Expedited if all_that_is_due || claimed.len() == most => which = Which::All,
-            Which::All if all_that_is_due => return Ok(claimed),
-            Which::Expedited | Which::All => {}
+        some_wait |= !owners.is_empty();
+    }
+    if !some_wait {
+        claiming.turns.forget();
+    }
+    Ok(claimed)
+}
+
+impl Claiming<'_> {
+    /// How many places each owner gets, where that is any; whose turn is first comes first.
+    fn allot<'o>(&self, places: usize, owners: &[&'o str]) -> Vec<(&'o str, usize)> {
+        let under_way = |owner: &str| self.under_way.get(owner).copied().unwrap_or_default();
+        let counted: Vec<(&str, usize)> = owners.iter().map(|owner| (*owner, under_way(owner))).collect();
+        let given = self.turns.allot(places, &counted);
+        let mut allotted: Vec<(&str, usize)> =
+            owners.iter().copied().zip(given).filter(|(_, places)| *places > 0).collect();
+        allotted.sort_by_key(|(owner, _)| (under_way(owner), self.turns.served_at(owner)));
+        allotted
+    }
+
+    fn taken(&mut self, awaited: bool, claims: &[Claim]) {
+        self.places.take(awaited, claims.len());
+        for Claim { subscription, .. } in claims {
+            *self.under_way.entry(subscription.owner.clone()).or_default() += 1;
+            self.turns.serve(&subscription.owner);
         }
     }
 }
 
-/// Of the calendars that are due.
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Expedited,
-    All,
+/// The calendars of one owner that are due: those that somebody waits for, or the others.
+struct Queue {
+    owner: String,
+    awaited: bool,
 }
 
-/// Calendars that are due, their rows locked. Those that somebody else has locked are passed over.
-fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result<Vec<Claim>, Error> {
-    let (owners, names): (Vec<String>, Vec<String>) = spent.iter().flatten().cloned().unzip();
-    let none_is_spent = spent.contains(&None);
-    let expedited = match which {
-        Which::Expedited => "s.expedited",
-        Which::All => "true",
+/// How many queues are looked at for one claim. Where there are more, the next claim looks at those that follow.
+const MOST_QUEUES: usize = 256;
+
+/// Those with a calendar in them.
+fn queues(
+    now: DateTime<Utc>,
+    claiming: &mut Claiming,
+    spent: &[Option<(String, String)>],
+) -> Result<Vec<Queue>, Error> {
+    let after = claiming.turns.looked_at.take().unwrap_or_default();
+    let mut found = queues_after(&after, now, claiming, spent)?;
+    if found.len() < MOST_QUEUES && !after.is_empty() {
+        // And on from the beginning.
+        let earlier = queues_after("", now, claiming, spent)?;
+        let room = MOST_QUEUES - found.len();
+        found.extend(earlier.into_iter().filter(|queue| queue.owner <= after).take(room));
+    }
+    if found.len() == MOST_QUEUES {
+        claiming.turns.looked_at = found.last().map(|queue| queue.owner.clone());
+    }
+    Ok(found)
+}
+
+/// In the order of their owners. Walks the index of turns once, from owner to owner; what is due of one is not walked.
+fn queues_after(
+    after: &str,
+    now: DateTime<Utc>,
+    claiming: &Claiming,
+    spent: &[Option<(String, String)>],
+) -> Result<Vec<Queue>, Error> {
+    let is_theirs = whose::is_theirs("s.owner", 5);
+    let first = |condition: &str| {
+        format!(
+            "SELECT s.owner, s.expedited FROM calsync.subscription AS s \
+             LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
+             WHERE {condition} AND {IS_DUE} AND {IS_CLAIMABLE} AND {IS_NOT_SPENT} AND {is_theirs} \
+                 AND s.owner <> ALL ($6::text[]::name[]) \
+             ORDER BY s.owner, s.expedited LIMIT 1"
+        )
     };
-    Spi::connect_mut(|client| {
-        let sql = format!(
-            "SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, c.failures > 0 AS slowed, \
-                 c.generation, \
+    let sql = format!(
+        "WITH RECURSIVE queue AS ( \
+             ({}) UNION ALL SELECT next.owner, next.expedited FROM queue CROSS JOIN LATERAL ({}) AS next) \
+         SELECT queue.owner::text, queue.expedited FROM queue LIMIT {MOST_QUEUES}",
+        first("s.owner > $7::text::name"),
+        first("(s.owner, s.expedited) > (queue.owner, queue.expedited)")
+    );
+    let [owners, names, none] = spent_parameters(spent);
+    let arguments = [
+        time::timestamp(now)?.into(),
+        owners,
+        names,
+        none,
+        claiming.whose.parameter(),
+        claiming.passed_over.clone().into(),
+        after.into(),
+    ];
+    Spi::connect(|client| {
+        let table = client.select(&sql, None, &arguments)?;
+        table
+            .map(|row| Ok(Queue { owner: row.get(1)?.unwrap_or_default(), awaited: row.get(2)?.unwrap_or_default() }))
+            .collect()
+    })
+}
+
+/// Calendars that are due, of each owner at most so many, their rows locked. Those that somebody else has locked are
+/// passed over.
+fn due(
+    now: DateTime<Utc>,
+    awaited: bool,
+    allotted: &[(&str, usize)],
+    spent: &[Option<(String, String)>],
+) -> Result<Vec<Claim>, Error> {
+    let sql = format!(
+        "SELECT found.* FROM unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS turn (owner, places, number) \
+         CROSS JOIN LATERAL ( \
+             SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, \
+                 c.failures > 0 AS slowed, c.generation, s.expedited, \
                  EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {}) AS watched \
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-             WHERE {IS_CLAIMABLE} AND {expedited} AND s.next_sync_at <= clock_timestamp() \
-                 AND NOT ($4 AND s.credential IS NULL) \
-                 AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS spent (owner, name) \
-                                 WHERE spent.owner = s.owner AND spent.name = s.credential) \
-             ORDER BY s.next_sync_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED",
-            Subscription::COLUMNS,
-            live()
-        );
-        let arguments = [(limit as i64).into(), owners.into(), names.into(), none_is_spent.into()];
+             WHERE s.owner = turn.owner::name AND s.expedited = $7 \
+                 AND {IS_DUE} AND {IS_CLAIMABLE} AND {IS_NOT_SPENT} \
+             ORDER BY s.next_sync_at LIMIT turn.places FOR UPDATE OF s SKIP LOCKED) AS found",
+        Subscription::COLUMNS,
+        live()
+    );
+    let [spent_owners, spent_names, none] = spent_parameters(spent);
+    let owners: Vec<String> = allotted.iter().map(|(owner, _)| (*owner).to_owned()).collect();
+    let places: Vec<i64> = allotted.iter().map(|(_, places)| *places as i64).collect();
+    let arguments =
+        [time::timestamp(now)?.into(), spent_owners, spent_names, none, owners.into(), places.into(), awaited.into()];
+    Spi::connect_mut(|client| {
         let table = client.update(&sql, None, &arguments)?;
         table
             .map(|row| {
@@ -143,13 +270,28 @@ fn due(which: Which, limit: usize, spent: &[Option<(String, String)>]) -> Result
                     subscription: Subscription::read(&row)?,
                     probes: row.get_by_name("probes")?.unwrap_or_default(),
                     slowed: row.get_by_name("slowed")?.unwrap_or_default(),
-                    generation: row.get_by_name("generation")?.unwrap_or_default(),
+                    generation: row.get_by_name("generation")?,
+                    awaited: row.get_by_name("expedited")?.unwrap_or_default(),
                     watched: row.get_by_name("watched")?.unwrap_or_default(),
                 })
             })
             .collect()
     })
 }
+
+/// Parameters 2 to 4 of [`IS_NOT_SPENT`].
+fn spent_parameters(spent: &[Option<(String, String)>]) -> [DatumWithOid<'static>; 3] {
+    let (owners, names): (Vec<String>, Vec<String>) = spent.iter().flatten().cloned().unzip();
+    [owners.into(), names.into(), spent.contains(&None).into()]
+}
+
+/// `s` is due at $1: a parameter, which an index can be searched for.
+const IS_DUE: &str = "s.next_sync_at <= $1";
+
+/// Of `s` there may be one more request.
+const IS_NOT_SPENT: &str = "NOT ($4 AND s.credential IS NULL) \
+     AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS spent (owner, name) \
+                     WHERE spent.owner = s.owner AND spent.name = s.credential)";
 
 /// On `s` and its credential `c`: nobody has claimed the calendar, and it may be asked for once it is due.
 const IS_CLAIMABLE: &str = "s.provider <> 'none' AND s.state <> 'paused' \
@@ -185,7 +327,7 @@ fn take(claims: &mut [Claim], lease: Duration) -> Result<(), Error> {
         client
             .update(
                 "UPDATE calsync.subscription SET lease = lease + 1, leased_by = pg_backend_pid(), \
-                     leased_at = now(), expedited = false, leased_until = now() + make_interval(secs => $2), \
+                     leased_at = now(), due_at = next_sync_at, expedited = false, leased_until = now() + make_interval(secs => $2), \
                      next_sync_at = now() + make_interval(secs => $2) \
                  WHERE subscription_id = ANY ($1)",
                 None,
@@ -199,21 +341,25 @@ fn take(claims: &mut [Claim], lease: Duration) -> Result<(), Error> {
     staging::discard_abandoned(ids)
 }
 
+/// A claim that came to nothing neither hurries its calendar nor puts it behind others: it is due when it was, unless
+/// somebody has made it due meanwhile.
+const DUE_AGAIN: &str =
+    "next_sync_at = CASE WHEN next_sync_at = leased_until THEN coalesce(due_at, now()) ELSE next_sync_at END";
+
 /// Gives back the calendars that a process claimed and did not live to sync. Returns how many.
 pub fn release_claims_of_the_dead() -> Result<usize, Error> {
     let (processes, since) = living()?;
     Spi::connect_mut(|client| {
-        let table = client.update(
-            "UPDATE calsync.subscription SET leased_until = NULL, next_sync_at = now() WHERE subscription_id IN ( \
+        let sql = format!(
+            "UPDATE calsync.subscription SET leased_until = NULL, {DUE_AGAIN} WHERE subscription_id IN ( \
                  SELECT s.subscription_id FROM calsync.subscription AS s \
                  WHERE s.leased_until > now() AND NOT EXISTS ( \
                      SELECT FROM unnest($1::integer[], $2::timestamptz[]) AS living (process, since) \
                      WHERE living.process = s.leased_by AND living.since <= s.leased_at) \
                  FOR UPDATE OF s SKIP LOCKED) \
-             RETURNING subscription_id",
-            None,
-            &[processes.into(), since.into()],
-        )?;
+             RETURNING subscription_id"
+        );
+        let table = client.update(&sql, None, &[processes.into(), since.into()])?;
         Ok(table.len())
     })
 }
@@ -236,13 +382,11 @@ fn living() -> Result<(Vec<i32>, Vec<TimestampWithTimeZone>), Error> {
 /// Gives back what this very process claimed in a call that was cancelled.
 pub fn release_own_claims() -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        client.update(
-            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, lease = lease + 1, \
-                 next_sync_at = now() \
-             WHERE leased_by = pg_backend_pid() AND leased_until IS NOT NULL",
-            None,
-            &[],
-        )?;
+        let sql = format!(
+            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, lease = lease + 1, {DUE_AGAIN} \
+             WHERE leased_by = pg_backend_pid() AND leased_until IS NOT NULL"
+        );
+        client.update(&sql, None, &[])?;
         Ok(())
     })
 }
@@ -251,13 +395,12 @@ pub fn release_own_claims() -> Result<(), Error> {
 pub fn give_back(subscription: &Subscription) -> Result<(), Error> {
     staging::discard(subscription.id, subscription.lease)?;
     Spi::connect_mut(|client| {
-        client.update(
-            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, next_sync_at = now() \
+        let sql = format!(
+            "UPDATE calsync.subscription SET leased_until = NULL, leased_by = NULL, {DUE_AGAIN} \
              WHERE subscription_id IN (SELECT subscription_id FROM calsync.subscription \
-                                       WHERE subscription_id = $1 AND lease = $2 FOR UPDATE SKIP LOCKED)",
-            None,
-            &[subscription.id.into(), subscription.lease.into()],
-        )?;
+                                       WHERE subscription_id = $1 AND lease = $2 FOR UPDATE SKIP LOCKED)"
+        );
+        client.update(&sql, None, &[subscription.id.into(), subscription.lease.into()])?;
         Ok(())
     })
 }

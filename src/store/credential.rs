@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 
+use super::plan::{Plan, under_committed_snapshot};
 use super::time;
 use crate::error::Error;
 
@@ -73,6 +74,11 @@ pub fn find(owner: &str, name: &str) -> Result<Option<Stored>, Error> {
             .map(|row| Ok(Stored { generation: row.get(1)?.unwrap_or_default(), sealed: row.get::<Vec<u8>>(2)? }))
             .transpose()
     })
+}
+
+/// Whether another secret has taken the place of the one of this generation. One that was dropped has no successor.
+pub fn is_replaced(owner: &str, name: &str, generation: Option<i64>) -> Result<bool, Error> {
+    Ok(find(owner, name)?.is_some_and(|stored| Some(stored.generation) != generation))
 }
 
 /// Puts another secret in the place of one that the provider has replaced itself. False: somebody else has locked the
@@ -251,14 +257,14 @@ pub fn exists(owner: &str, name: &str) -> Result<bool, Error> {
     })
 }
 
-/// The calendars of `owner` that name this credential.
+static USED_BY: Plan = Plan::writing(
+    "SELECT calendar FROM calsync.subscription WHERE owner = $1::name AND credential = $2 ORDER BY calendar",
+);
+
+/// The calendars of `owner` that name this credential, also those that were subscribed since the transaction began. Its
+/// row must be locked, so that there will be no others.
 pub fn used_by(owner: &str, name: &str) -> Result<Vec<String>, Error> {
-    Spi::connect(|client| {
-        let table = client.select(
-            "SELECT calendar FROM calsync.subscription WHERE owner = $1::name AND credential = $2 ORDER BY calendar",
-            None,
-            &[owner.into(), name.into()],
-        )?;
-        table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
+    under_committed_snapshot(|| {
+        USED_BY.each(&[owner.into(), name.into()], |row| Ok(row.get::<String>(1).unwrap_or_default()))
     })
 }

@@ -31,3 +31,4 @@ pub mod staging;
 pub mod subscription;
 pub mod time;
 pub mod upkeep;
+pub mod whose;

@@ -22,6 +22,7 @@ use pgrx::prelude::*;
 
 use super::channel::{WATCHES, home};
 use super::time;
+use super::whose::{Whose, is_theirs};
 use crate::error::Error;
 
 /// What a notification must match, of a channel that has not ended.
@@ -106,9 +107,9 @@ pub struct Passed {
     pub next: Option<Place>,
 }
 
-/// Makes the calendars due of which up to `limit` channels told news, those after `place`.
-pub fn pass_on(place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
-    let news = with_news(place, limit)?;
+/// Of these owners, makes the calendars due of which up to `limit` channels told news, those after `place`.
+pub fn pass_on(whose: &Whose, place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
+    let news = with_news(whose, place, limit)?;
     if news.is_empty() {
         return Ok(Passed { some_wait: false, next: None });
     }
@@ -139,16 +140,17 @@ pub fn pass_on(place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
 }
 
 /// Channels that told news, their rows locked; those that somebody else has locked are being told more just now.
-fn with_news(place: Option<&Place>, limit: usize) -> Result<Vec<Place>, Error> {
+fn with_news(whose: &Whose, place: Option<&Place>, limit: usize) -> Result<Vec<Place>, Error> {
     let (at, id) = place.map_or((DateTime::UNIX_EPOCH, ""), |(at, id)| (*at, id.as_str()));
     Spi::connect_mut(|client| {
-        let table = client.update(
+        let sql = format!(
             "SELECT notified_at, channel_id FROM calsync.channel \
-             WHERE has_news AND (notified_at, channel_id) > ($1, $2) \
+             WHERE has_news AND (notified_at, channel_id) > ($1, $2) AND {} \
              ORDER BY notified_at, channel_id LIMIT $3 FOR UPDATE SKIP LOCKED",
-            None,
-            &[time::timestamp(at)?.into(), id.into(), (limit as i64).into()],
-        )?;
+            is_theirs("owner", 4)
+        );
+        let arguments = [time::timestamp(at)?.into(), id.into(), (limit as i64).into(), whose.parameter()];
+        let table = client.update(&sql, None, &arguments)?;
         table
             .map(|row| {
                 let at = row.get::<TimestampWithTimeZone>(1)?.and_then(time::instant).unwrap_or(DateTime::UNIX_EPOCH);

@@ -46,6 +46,28 @@ pub fn under_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs `work`, which only reads, so that it sees what is committed by now and what this transaction has written, whatever
+/// the transaction's isolation: for what hangs on a lock that has just been taken.
+pub fn under_committed_snapshot<T>(work: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            ONLY_READS.store(false, Ordering::Relaxed);
+        }
+    }
+    // SAFETY: in a transaction; where `work` ends in an ERROR the abort pops the snapshot.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        ONLY_READS.store(true, Ordering::Relaxed);
+        let reset = Reset;
+        let result = work();
+        drop(reset);
+        pg_sys::PopActiveSnapshot();
+        result
+    }
+}
+
 /// A statement and, once it has run in this session, its plan. For a `static`.
 pub struct Plan {
     sql: &'static str,

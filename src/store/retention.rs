@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 
 use super::expansion::{self, CHUNK};
 use super::subscription::{self, Subscription, TryLock};
+use super::whose::{Whose, is_theirs};
 use super::{change, time};
 use crate::error::Error;
 use crate::settings;
@@ -53,18 +54,20 @@ impl Removed {
     }
 }
 
-/// Takes calendars that were not cleaned for a day, those that waited longest first. They count as cleaned from now on:
+/// Takes calendars of these owners that were not cleaned for a day, those that waited longest first. They count as cleaned from now on:
 /// one that cannot be cleaned is tried again tomorrow, and does not stand before the others until then.
-pub fn take_to_clean(limit: usize) -> Result<Vec<i64>, Error> {
+pub fn take_to_clean(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     Spi::connect_mut(|client| {
-        let table = client.update(
+        let sql = format!(
             "UPDATE calsync.subscription SET cleaned_at = now() WHERE subscription_id IN ( \
-                 SELECT subscription_id FROM calsync.subscription WHERE coalesce(cleaned_at, created_at) < $1 \
+                 SELECT subscription_id FROM calsync.subscription \
+                 WHERE coalesce(cleaned_at, created_at) < $1 AND {} \
                  ORDER BY coalesce(cleaned_at, created_at) LIMIT $2 FOR UPDATE SKIP LOCKED) \
              RETURNING subscription_id",
-            None,
-            &[time::timestamp(time::now() - INTERVAL)?.into(), (limit as i64).into()],
-        )?;
+            is_theirs("owner", 3)
+        );
+        let until = time::timestamp(time::now() - INTERVAL)?;
+        let table = client.update(&sql, None, &[until.into(), (limit as i64).into(), whose.parameter()])?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
     })
 }
@@ -238,14 +241,18 @@ pub fn complete(subscription: &mut Subscription) -> Result<(), Error> {
     })
 }
 
-/// Calendars whose pruned events are wanted again because `calsync.retention` was raised. What the application feeds is
+/// Calendars of these owners whose pruned events are wanted again because `calsync.retention` was raised. What the application feeds is
 /// not among them: nobody but the application can list it.
-pub fn to_relist(limit: usize) -> Result<Vec<i64>, Error> {
+pub fn to_relist(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     lockable_ids(
-        "SELECT subscription_id FROM calsync.subscription \
-         WHERE complete_from > now() - make_interval(secs => $1) AND sync_token IS NOT NULL AND provider <> 'none' \
-         ORDER BY subscription_id LIMIT $2 FOR UPDATE SKIP LOCKED",
-        &[settings::window().retention.as_secs_f64().into(), (limit as i64).into()],
+        &format!(
+            "SELECT subscription_id FROM calsync.subscription \
+             WHERE complete_from > now() - make_interval(secs => $1) AND sync_token IS NOT NULL \
+                 AND provider <> 'none' AND {} \
+             ORDER BY subscription_id LIMIT $2 FOR UPDATE SKIP LOCKED",
+            is_theirs("owner", 3)
+        ),
+        &[settings::window().retention.as_secs_f64().into(), (limit as i64).into(), whose.parameter()],
     )
 }
 

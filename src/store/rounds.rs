@@ -139,7 +139,7 @@ pub fn commit(
         };
         let round = merge::Round { source, full_sync: progress.full_sync, time_zone: time_zone.as_deref() };
         let counts = merge::merge(&mut current, &round)?;
-        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation);
+        let parameters = google::token_parameters(&claim.subscription.remote_id, claim.generation.unwrap_or_default());
         move_token(id, successor, &parameters, progress)?;
         let next = next_poll(counts.changed());
         set_poll_interval(id, next)?;
@@ -267,17 +267,23 @@ pub fn fail(
 ) -> Result<Outcome<()>, Error> {
     let (generation, probes) = (claim.generation, claim.probes);
     let claim = &claim.subscription;
-    let concerns_credential =
-        matches!(failure.kind, FailureKind::RateLimited | FailureKind::Credential | FailureKind::Unopened);
-    let slowed = match &claim.credential {
-        Some(name) if concerns_credential || probes => match credential::try_lock(&claim.owner, name)? {
-            Some(failures) => failures,
+    let hangs_on_the_secret = hangs_on_the_secret(failure.kind);
+    let shown = claim.credential.as_ref().filter(|_| probes || hangs_on_the_secret);
+    let (slowed, is_replaced) = match shown {
+        Some(name) => match credential::try_lock(&claim.owner, name)? {
+            Some(failures) => {
+                (failures, hangs_on_the_secret && credential::is_replaced(&claim.owner, name, generation)?)
+            }
             None => return Ok(Outcome::Locked),
         },
-        _ => 0,
+        None => (0, false),
     };
     while_ours(claim, None, |current| {
         staging::discard(claim.id, claim.lease)?;
+        if is_replaced {
+            // Nobody knows what it says to the new one: that is found out at once, and is no failure.
+            return finish(claim.id, Utc::now());
+        }
         let way = failing_as(failure.kind);
         let failing_since = current.failing_since.filter(|_| current.failing_as.as_deref() == Some(way));
         // A rate limit is not the calendar's fault: how long to wait follows from the credential's own count.
@@ -303,7 +309,7 @@ pub fn fail(
             Ok(())
         })?;
         finish(claim.id, retry.at)?;
-        if let Some(name) = &claim.credential {
+        if let (Some(name), Some(generation)) = (&claim.credential, generation) {
             if probes && failure.kind != FailureKind::Unopened {
                 // Whatever came of it, it could be opened.
                 credential::opened((&claim.owner, name, generation))?;
@@ -325,6 +331,18 @@ pub fn fail(
         }
         record(claim.id, progress, "failed", None, Some(&failure.reason))
     })
+}
+
+/// Whether the provider could answer otherwise if it were shown another secret.
+fn hangs_on_the_secret(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::RateLimited
+        | FailureKind::Credential
+        | FailureKind::Unopened
+        | FailureKind::Forbidden
+        | FailureKind::NotFound => true,
+        FailureKind::Passing | FailureKind::RefusedUrl => false,
+    }
 }
 
 fn failing_as(kind: FailureKind) -> &'static str {

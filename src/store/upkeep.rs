@@ -4,22 +4,25 @@ use pgrx::prelude::*;
 
 use super::expansion;
 use super::subscription::{TryLock, try_lock};
+use super::whose::{Whose, is_theirs};
 use crate::error::Error;
 use crate::settings;
 
-/// Calendars whose window no longer reaches as far as the settings want, those that lack most first. Whoever feeds
+/// Calendars of these owners whose window no longer reaches as far as the settings want, those that lack most first. Whoever feeds
 /// them, and whether or not they are paused: their time goes on.
-pub fn to_slide(limit: usize) -> Result<Vec<i64>, Error> {
+pub fn to_slide(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     let settings::Window { horizon, retention } = settings::window();
     Spi::connect_mut(|client| {
-        let table = client.update(
+        let sql = format!(
             "SELECT subscription_id FROM calsync.subscription \
              WHERE NOT isempty(covered) AND (upper(covered) < now() + make_interval(secs => $1) \
-                 OR lower(covered) > greatest(now() - make_interval(secs => $2), complete_from)) \
+                 OR lower(covered) > greatest(now() - make_interval(secs => $2), complete_from)) AND {} \
              ORDER BY upper(covered) LIMIT $3 FOR UPDATE SKIP LOCKED",
-            None,
-            &[horizon.as_secs_f64().into(), retention.as_secs_f64().into(), (limit as i64).into()],
-        )?;
+            is_theirs("owner", 4)
+        );
+        let window = [horizon.as_secs_f64().into(), retention.as_secs_f64().into()];
+        let [horizon, retention] = window;
+        let table = client.update(&sql, None, &[horizon, retention, (limit as i64).into(), whose.parameter()])?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
     })
 }

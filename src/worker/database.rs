@@ -13,6 +13,7 @@ use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
 use crate::panics::speechless;
 use crate::settings::{self, Settings, Webhook};
+use crate::store::whose::Whose;
 use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
@@ -64,6 +65,8 @@ enum Installed {
     OtherVersion(String),
     /// The tables are there, and the role that the worker is connected as may not write them.
     Closed,
+    /// The role that the worker is to be has changed, and may do what it shall not.
+    TooMighty(role::Refusal),
     Ours,
 }
 
@@ -79,7 +82,7 @@ impl Worker {
         let mut settings = Settings::snapshot();
         complain_about_webhook(&settings.webhook);
         let mut engine = loop {
-            match Engine::new(&settings) {
+            match Engine::new(Whose::EVERYBODYS, &settings) {
                 Ok(engine) => break engine,
                 Err(error) => {
                     pgrx::warning!("pg_calsync: the HTTP threads could not be prepared: {error}");
@@ -109,7 +112,7 @@ impl Worker {
             match self.installed() {
                 Some(Installed::Ours) => {}
                 Some(Installed::Missing) => return Departure::NoExtension,
-                Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed)) => {
+                Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed | Installed::TooMighty(_))) => {
                     if !std::mem::replace(&mut complained, true) {
                         complain(&impediment);
                     }
@@ -191,8 +194,11 @@ impl Worker {
                 Ok(match version {
                     None => Installed::Missing,
                     Some(version) if version != env!("CARGO_PKG_VERSION") => Installed::OtherVersion(version),
-                    Some(_) if role::may_write()? => Installed::Ours,
-                    Some(_) => Installed::Closed,
+                    Some(_) => match role::excess() {
+                        Some(refusal) => Installed::TooMighty(refusal),
+                        None if role::may_write()? => Installed::Ours,
+                        None => Installed::Closed,
+                    },
                 })
             })
         })
@@ -204,7 +210,7 @@ impl Worker {
         if self.last_upkeep.is_some_and(|last| last.elapsed() < HEARTBEAT) {
             return false;
         }
-        let more = upkeep::run(&mut self.transactions, AT_ONCE).unwrap_or_else(|failed| {
+        let more = upkeep::run(&mut self.transactions, &Whose::EVERYBODYS, AT_ONCE).unwrap_or_else(|failed| {
             pgrx::warning!("pg_calsync: windows were not slid and nothing was cleaned: {}", failed.reason);
             false
         });
@@ -243,7 +249,11 @@ fn complain_about_webhook(webhook: &Webhook) {
 
 /// Says why nothing is synced.
 fn complain(impediment: &Installed) {
-    let Installed::OtherVersion(version) = impediment else { return role::complain_about_rights() };
+    let version = match impediment {
+        Installed::OtherVersion(version) => version,
+        Installed::TooMighty(refusal) => return refusal.tell(),
+        _ => return role::complain_about_rights(),
+    };
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!(

@@ -9,7 +9,7 @@
 //! - a worker that is terminated, or dies of an ERROR, is started again, ever more slowly if it keeps dying
 //! - a postmaster that restarts after a crash starts the launcher, and that the workers
 //! - too few `max_worker_processes`: a WARNING that says which setting to raise
-//! - a role that may not log in, or not into this database: a WARNING with the GRANT that is missing
+//! - a role that may not log in, or not into this database, or that may do too much: a WARNING that says what to do
 //! - a standby: nobody runs until it is promoted; a binary upgrade: nobody runs
 //!
 //! The launcher is connected to no database, so that it can hold up none.
@@ -105,6 +105,12 @@ fn reload_if_asked() -> bool {
         pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         true
     }
+}
+
+/// Why no worker can be here, with what to do about it; None: nothing about its role is in the way.
+pub fn refusal() -> Option<(String, String)> {
+    let (message, _, hint) = role::refusal_here()?.told();
+    Some((message, hint))
 }
 
 /// Who would sync this database's calendars.

@@ -65,6 +65,11 @@ pub enum Refusal {
     MayNotLogIn {
         role: String,
     },
+    /// It would have rights that the worker shall not have, whoever found a way to use them.
+    MayDoTooMuch {
+        role: String,
+        attribute: &'static str,
+    },
     MayNotConnect {
         role: String,
         database: String,
@@ -74,36 +79,96 @@ pub enum Refusal {
 impl Refusal {
     /// In the server's log, where somebody must do something about it.
     pub fn tell(&self) {
-        let (code, message, hint) = match self {
-            Refusal::NoRole { ours: true, .. } => return,
-            Refusal::NoRole { role, ours: false } => (
-                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        if matches!(self, Refusal::NoRole { ours: true, .. }) {
+            return;
+        }
+        let code = match self {
+            Refusal::NoRole { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Refusal::MayNotLogIn { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            Refusal::MayDoTooMuch { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Refusal::MayNotConnect { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        };
+        let (message, detail, hint) = self.told();
+        warn(code, message, detail, &hint);
+    }
+
+    /// What is in the way, why, and what to do about it.
+    pub fn told(&self) -> (String, &'static str, String) {
+        match self {
+            Refusal::NoRole { role, .. } => (
                 format!("no worker: role \"{role}\", which calsync.worker_role names, does not exist"),
+                "The worker connects as a role of its own, which owns or may write the calendars.",
                 format!(
                     "CREATE ROLE \"{role}\" LOGIN CONNECTION LIMIT 0 IN ROLE calsync_worker; or unset the setting."
                 ),
             ),
             Refusal::MayNotLogIn { role } => (
-                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
                 format!("no worker: role \"{role}\" is not permitted to log in"),
+                "Postgres demands that of a background worker's role.",
                 format!(
                     "ALTER ROLE \"{role}\" LOGIN CONNECTION LIMIT 0; the limit keeps everybody but the worker out."
                 ),
             ),
+            Refusal::MayDoTooMuch { role, attribute } => (
+                format!("no worker: role \"{role}\", which calsync.worker_role names, is {attribute}"),
+                "What the worker runs on behalf of others must have no more rights than it takes to keep their calendars.",
+                format!("Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS;"),
+            ),
             Refusal::MayNotConnect { role, database } => (
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 format!("no worker for database \"{database}\": role \"{role}\" may not connect to it"),
+                "CONNECT is not granted to PUBLIC there, and a copy of a database has privileges of its own.",
                 format!(
                     "GRANT CONNECT ON DATABASE \"{database}\" TO \"{role}\"; if it has calendars that are to be synced."
                 ),
             ),
-        };
-        warn(code, message, &hint);
+        }
     }
 }
 
-fn warn(code: PgSqlErrorCode, message: String, hint: &str) {
-    ErrorReport::new(code, format!("pg_calsync: {message}"), "").set_hint(hint.to_owned()).report(PgLogLevel::WARNING);
+fn warn(code: PgSqlErrorCode, message: String, detail: &str, hint: &str) {
+    ErrorReport::new(code, format!("pg_calsync: {message}"), "")
+        .set_detail(detail.to_owned())
+        .set_hint(hint.to_owned())
+        .report(PgLogLevel::WARNING);
+}
+
+/// What `CREATE ROLE` gave a role, as far as it concerns us.
+struct Attributes {
+    may_log_in: bool,
+    /// More than the worker shall have.
+    too_much: Option<&'static str>,
+}
+
+impl Attributes {
+    /// None: there is no such role. In a transaction.
+    fn of(role: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: a look-up in a shared catalog; the tuple is released after its flags were read.
+        unsafe {
+            let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, pg_sys::Datum::from(role));
+            if tuple.is_null() {
+                return None;
+            }
+            let found = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
+            let too_much = [
+                (found.rolsuper, "a superuser"),
+                (found.rolcreaterole, "allowed to make and become roles (CREATEROLE)"),
+                (found.rolbypassrls, "exempt from row security (BYPASSRLS)"),
+            ];
+            let attributes = Attributes {
+                may_log_in: found.rolcanlogin,
+                too_much: too_much.into_iter().find(|(is_so, _)| *is_so).map(|(_, attribute)| attribute),
+            };
+            pg_sys::ReleaseSysCache(tuple);
+            Some(attributes)
+        }
+    }
+}
+
+/// Whether the role that this process is connected as has come to have more rights than it shall. In a transaction.
+pub fn excess() -> Option<Refusal> {
+    let connected_as = owner::caller();
+    let attribute = Attributes::of(connected_as)?.too_much?;
+    Some(Refusal::MayDoTooMuch { role: owner::role_name(connected_as), attribute })
 }
 
 /// Whether Postgres would let the worker into this database; it would say so only by ending the process. In a
@@ -111,24 +176,32 @@ fn warn(code: PgSqlErrorCode, message: String, hint: &str) {
 pub fn refusal(database: pg_sys::Oid, database_name: &CStr) -> Option<Refusal> {
     let name = settings::worker_role();
     let role = name.to_string_lossy().into_owned();
-    // SAFETY: look-ups in shared catalogs; the tuple is released after the flag was read.
+    // SAFETY: look-ups in shared catalogs.
     unsafe {
         let oid = pg_sys::get_role_oid(name.as_ptr(), true);
         if oid == pg_sys::InvalidOid {
             return Some(Refusal::NoRole { ours: name.as_c_str() == settings::DEFAULT_WORKER_ROLE, role });
         }
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, pg_sys::Datum::from(oid));
-        if tuple.is_null() {
-            return None;
+        let attributes = Attributes::of(oid)?;
+        if let Some(attribute) = attributes.too_much {
+            return Some(Refusal::MayDoTooMuch { role, attribute });
         }
-        let may_log_in = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>()).rolcanlogin;
-        pg_sys::ReleaseSysCache(tuple);
-        if !may_log_in {
+        if !attributes.may_log_in {
             return Some(Refusal::MayNotLogIn { role });
         }
         let connect = pg_sys::pg_database_aclcheck(database, oid, pg_sys::ACL_CONNECT);
         (connect != pg_sys::AclResult::ACLCHECK_OK)
             .then(|| Refusal::MayNotConnect { role, database: database_name.to_string_lossy().into_owned() })
+    }
+}
+
+/// The same of the database that this process is connected to.
+pub fn refusal_here() -> Option<Refusal> {
+    // SAFETY: in a transaction; the name is a palloc'd C string, or null where the database is just being dropped.
+    unsafe {
+        let database = pg_sys::MyDatabaseId;
+        let name = pg_sys::get_database_name(database);
+        if name.is_null() { None } else { refusal(database, CStr::from_ptr(name)) }
     }
 }
 
@@ -152,6 +225,7 @@ pub fn complain_about_rights() {
     warn(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("calendars are not synced: role \"{role}\", which calsync.worker_role names, may not write them"),
+        "They belong to calsync_worker.",
         &format!("GRANT calsync_worker TO \"{role}\";"),
     );
 }

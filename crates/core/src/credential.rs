@@ -92,17 +92,20 @@ impl Secret {
         let has = |key: &str| keys.contains_key(key);
         let kind = keys.get("type").and_then(Value::as_str);
         if kind == Some("service_account") || has("private_key") || has("client_email") {
-            return read_service_account(Keys::of(keys, "a service account", &ACCOUNT_KEYS)?);
+            return read_service_account(
+                Keys::of(keys, "a service account", &ACCOUNT_KEYS)?.needing(&["client_email", "private_key"])?,
+            );
         }
         let read = if let Some(client) = keys.get("installed").or(keys.get("web")) {
             read_client_file(keys, client)
         } else if kind == Some("authorized_user") || OAUTH_KEYS.iter().any(|key| has(key)) {
-            read_oauth_client(Keys::of(keys, "an OAuth client", &OAUTH_KEYS)?)
+            read_oauth_client(Keys::of(keys, "an OAuth client", &OAUTH_KEYS)?.needing(&OAUTH_KEYS)?)
         } else if has("token") {
             let keys = Keys::of(keys, "a bearer token", &["token"])?;
             Ok(Self::Bearer { token: keys.token("token")? })
         } else if has("username") || has("password") {
-            let keys = Keys::of(keys, "a name and password", &["username", "password"])?;
+            let needed = ["username", "password"];
+            let keys = Keys::of(keys, "a name and password", &needed)?.needing(&needed)?;
             Ok(Self::Basic { username: keys.user_name("username")?, password: keys.line("password")? })
         } else {
             let every = OAUTH_KEYS.into_iter().chain(ACCOUNT_KEYS).chain(["token", "username", "password"]);
@@ -181,7 +184,7 @@ fn read_client_file(keys: &Map<String, Value>, client: &Value) -> Result<Secret,
     // A misspelt one is to be found there, too.
     let misspelt = keys.keys().find(|key| is_like(key, "refresh_token"));
     merged.extend(misspelt.map(|key| (key.clone(), Value::Null)));
-    read_oauth_client(Keys::of(&merged, "an OAuth client", &OAUTH_KEYS)?)
+    read_oauth_client(Keys::of(&merged, "an OAuth client", &OAUTH_KEYS)?.needing(&OAUTH_KEYS)?)
 }
 
 fn read_service_account(keys: Keys) -> Result<Secret, InvalidSecret> {
@@ -224,6 +227,19 @@ impl<'a> Keys<'a> {
         match misspelt {
             Some(known) => invalid(format!("{shape} has \"{known}\"; here is a key that looks like it, misspelt")),
             None => Ok(Keys { keys, shape }),
+        }
+    }
+
+    /// All of these must be there: whoever lacks several is told at once.
+    fn needing(self, needed: &[&str]) -> Result<Self, InvalidSecret> {
+        let missing: Vec<String> =
+            needed.iter().filter(|key| !self.keys.contains_key(**key)).map(|key| format!("\"{key}\"")).collect();
+        match missing.split_last() {
+            None => Ok(self),
+            Some((only, [])) => invalid(format!("{} needs {only}, which is missing", self.shape)),
+            Some((last, others)) => {
+                invalid(format!("{} needs {} and {last}, which are missing", self.shape, others.join(", ")))
+            }
         }
     }
 

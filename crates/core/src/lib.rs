@@ -31,4 +31,5 @@ pub mod row;
 pub mod schedule;
 pub mod slots;
 pub mod sync;
+pub mod turns;
 pub mod zone;

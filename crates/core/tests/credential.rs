@@ -97,6 +97,12 @@ fn what_is_wrong_is_said_by_key_and_never_by_value() {
         (json!({ "MARKER": "MARKER" }), "none of the keys"),
         (json!({ "client_id": "MARKER", "refresh_token": "MARKER" }), "needs \"client_secret\", which is missing"),
         (
+            json!({ "type": "authorized_user" }),
+            "needs \"client_id\", \"client_secret\" and \"refresh_token\", which are missing",
+        ),
+        (json!({ "installed": {} }), "needs \"client_id\", \"client_secret\" and \"refresh_token\", which are missing"),
+        (json!({ "type": "service_account" }), "needs \"client_email\" and \"private_key\", which are missing"),
+        (
             json!({ "client_id": "MARKER", "client_secret": "MARKER", "refresh-token": "MARKER" }),
             "\"refresh_token\"; here is a key that looks like it, misspelt",
         ),

@@ -98,10 +98,16 @@ fn a_token_is_renewed_five_minutes_early_and_a_short_lived_one_at_four_fifths() 
     assert_eq!(granted_for(json!("3600")), Duration::from_secs(3300));
     assert_eq!(granted_for(Value::Null), Duration::from_secs(3300), "an hour where nothing is said");
     assert_eq!(granted_for(json!(600)), Duration::from_secs(480));
-    assert_eq!(granted_for(json!(5)), Duration::from_secs(4));
-    assert_eq!(granted_for(json!(-1)), Duration::ZERO);
+    assert_eq!(granted_for(json!(100)), Duration::from_secs(80));
     for endless in [json!(1e300), json!(u64::MAX), json!("18446744073709551615")] {
         assert_eq!(granted_for(endless), Duration::from_secs(86_400 - 300), "a day at most");
+    }
+}
+
+#[test]
+fn a_token_is_used_for_a_minute_at_least() {
+    for brief in [json!(74), json!(5), json!(0.5), json!(0), json!("0"), json!(-1), json!(-1e300)] {
+        assert_eq!(granted_for(brief.clone()), Duration::from_secs(60), "{brief}");
     }
 }
 

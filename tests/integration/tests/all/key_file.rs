@@ -327,7 +327,7 @@ fn a_file_that_holds_no_secret_is_refused_and_not_quoted() {
     let path = world.cluster.home().join("secret.json");
     let cases = [
         ("MARKER", "does not hold JSON"),
-        (r#"{"client_id": "MARKER"}"#, "needs \"client_secret\", which is missing"),
+        (r#"{"client_id": "MARKER"}"#, "needs \"client_secret\" and \"refresh_token\", which are missing"),
         (r#"{"token": "MARKER", "sub": "a@x"}"#, "service account only"),
     ];
     for (text, expected) in cases {

@@ -54,7 +54,7 @@ impl Story {
         Story { world, key, needles }
     }
 
-    /// Whoever asks there fails for this reason; what is shown meanwhile is clean.
+    /// Whoever asks there fails for this reason, a regular expression; what is shown meanwhile is clean.
     fn fails(&mut self, asked: Asked, url: &str, reason: &str) {
         let here = [Asked::TokenUrl, Asked::Calendars].map(|other| other.setting(&self.world.google.api_url()));
         self.world.cluster.reconfigure(&asked.setting(url));
@@ -63,8 +63,10 @@ impl Story {
             self.world.add_credential(name, &secret);
         }
         self.world.sql.batch_execute("UPDATE calsync.subscription SET last_error = NULL").expect("forgotten");
-        let failed = format!("SELECT count(*) FROM calsync.subscription WHERE last_error LIKE '%{reason}%'");
+        let failed = format!("SELECT count(*) FROM calsync.subscription WHERE last_error ~ '{reason}'");
         eventually(&format!("{asked:?}: {reason}"), || {
+            // The worker may have fetched a token just before it read the setting.
+            self.world.google.expire_access_tokens();
             self.world.sql.batch_execute("SELECT calsync_sync()").expect("due");
             self.world.count(&failed) == asked.shapes()
         });
@@ -125,7 +127,7 @@ impl End {
 
     fn reason(self) -> &'static str {
         match self {
-            End::Closed => "the provider could not be reached",
+            End::Closed => "could not be reached: (peer closed connection|Connection reset)",
             End::Alert | End::Noise => "TLS failed",
             End::Silence => "did not answer in time",
         }

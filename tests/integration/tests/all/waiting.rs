@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use calsync_integration::{ALICE, World, eventually};
+use calsync_integration::{ALICE, World, eventually, sqlstate};
 use fake_google::{Action, Fault};
 
 /// `a@x` of the credential `team`, and `b@x`, which has none; both synced.
@@ -75,18 +75,24 @@ fn history_that_is_being_forgotten_elsewhere_holds_up_nobody() {
 
 #[test]
 fn what_a_provider_said_of_a_replaced_credential_no_longer_counts() {
-    let mut world = two();
-    world
-        .google
-        .add_fault(Fault::error(401, "authError").after(Duration::from_millis(800)).on_calendar("a@x").times(1));
-    world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
-    eventually("it is asked for", || world.lists().len() == 1);
+    for (status, reason) in [(401, "authError"), (403, "forbidden"), (403, "rateLimitExceeded"), (404, "notFound")] {
+        let mut world = two();
+        let refusal = Fault::error(status, reason).after(Duration::from_millis(800)).on_calendar("a@x");
+        world.google.add_fault(refusal.times(1));
+        world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
+        eventually("it is asked for", || world.lists().len() == 1);
 
-    world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("replaced");
+        world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("replaced");
 
-    eventually("the old answer has come", || world.count("SELECT answers FROM calsync.stat_worker") == 3);
-    world.wait_until_idle();
-    assert_eq!(world.count("SELECT count(*) FROM calsync.credential WHERE refused_at IS NULL"), 1);
+        eventually("it is asked for again, with the new one", || world.lists().len() == 2);
+        world.wait_until_idle();
+        let untouched = "SELECT count(*) FROM calsync.credential WHERE refused_at IS NULL AND retry_at IS NULL";
+        assert_eq!(world.count(untouched), 1, "{status} {reason}: the new one is not blamed");
+        let in_sync = "SELECT count(*) FROM calsync.subscription \
+            WHERE calendar = 'a@x' AND state = 'active' AND failures = 0 AND last_error IS NULL";
+        assert_eq!(world.count(in_sync), 1, "{status} {reason}: nor does its calendar wait");
+        assert_eq!(world.count("SELECT count(*) FROM calsync.sync_run WHERE outcome = 'failed'"), 0);
+    }
 }
 
 #[test]
@@ -194,4 +200,48 @@ fn switched_off_in_the_middle_of_a_round_it_asks_for_no_further_page() {
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(world.lists().len(), asked);
     assert_eq!(world.count("SELECT count(*) FROM calsync.staged_event"), 0);
+}
+
+#[test]
+fn a_credential_that_was_taken_into_use_meanwhile_is_not_dropped_whatever_the_snapshot() {
+    for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        let mut world = World::with("calsync.enabled = off");
+        world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("a credential");
+        let mut other = world.cluster.connect("postgres");
+        other
+            .batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM calsync.subscription"))
+            .expect("what it sees is nobody's calendar");
+        world.others(&["a@x"], Some("team"));
+
+        let refused = other.batch_execute("SELECT calsync_drop_credential('team'); COMMIT").expect_err("in use");
+
+        assert_eq!(sqlstate(&refused), "2BP01", "{isolation}: {refused:?}");
+        assert_eq!(world.count("SELECT count(*) FROM calsync.credential"), 1, "{isolation}");
+    }
+}
+
+#[test]
+fn nobody_subscribes_with_a_credential_that_is_just_being_dropped() {
+    for (isolation, code) in [("READ COMMITTED", "SC006"), ("REPEATABLE READ", "40001")] {
+        let mut world = World::with("calsync.enabled = off");
+        world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("a credential");
+        let mut other = world.cluster.connect("postgres");
+        let begin = format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM calsync.credential");
+        other.batch_execute(&begin).expect("it sees the credential");
+        world.sql.batch_execute("BEGIN; SELECT calsync_drop_credential('team')").expect("not committed");
+
+        let subscribing = std::thread::spawn(move || {
+            other.batch_execute("SELECT calsync_subscribe('a@x', credential => 'team'); COMMIT")
+        });
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let mut watch = world.cluster.connect("postgres");
+        eventually("it waits to see what becomes of it", || {
+            watch.query_one(waiting, &[]).expect("activity").get::<_, i64>(0) == 1
+        });
+        world.sql.batch_execute("COMMIT").expect("dropped");
+
+        let refused = subscribing.join().expect("no panic").expect_err("it is gone");
+        assert_eq!(sqlstate(&refused), code, "{refused:?}");
+        assert_eq!(world.count("SELECT count(*) FROM calsync.subscription"), 0);
+    }
 }

@@ -298,3 +298,45 @@ fn a_calendar_without_a_worker_role_is_still_synced_in_the_foreground() {
         "active"
     );
 }
+
+/// What `calsync_health` says should be looked at.
+fn problems(world: &mut World) -> String {
+    let sql = "SELECT string_agg(one ->> 'problem' || ': ' || (one ->> 'hint'), E'\\n') \
+        FROM jsonb_array_elements(calsync_health() -> 'problems') AS one WHERE $1 <> ''";
+    world.text(sql, "of all")
+}
+
+#[test]
+fn a_role_that_may_do_too_much_is_not_made_the_worker() {
+    for (attribute, told) in [("SUPERUSER", "a superuser"), ("CREATEROLE", "CREATEROLE"), ("BYPASSRLS", "BYPASSRLS")] {
+        let mut world = World::with("calsync.worker_role = 'clerk'");
+        world
+            .sql
+            .batch_execute(&format!("CREATE ROLE clerk LOGIN {attribute} CONNECTION LIMIT 0 IN ROLE calsync_worker"))
+            .expect("a role");
+
+        let refusal = "role \"clerk\", which calsync.worker_role names, is ";
+        eventually("it is refused", || world.cluster.log().contains(refusal));
+        eventually("the health says it", || problems(&mut world).contains(refusal));
+        assert!(problems(&mut world).contains(told), "{}", problems(&mut world));
+        assert!(world.cluster.log().contains("NOSUPERUSER NOCREATEROLE NOBYPASSRLS"), "and how to mend it");
+        assert_eq!(workers(&mut world, "postgres"), 0);
+
+        world.sql.batch_execute("ALTER ROLE clerk NOSUPERUSER NOCREATEROLE NOBYPASSRLS").expect("mended");
+        eventually("then it comes", || workers(&mut world, "postgres") == 1);
+        eventually("nothing is to be looked at", || problems(&mut world).is_empty());
+    }
+}
+
+#[test]
+fn a_worker_whose_role_comes_to_do_too_much_stops_syncing() {
+    let mut world = World::synced();
+    let syncs = world.lists().len();
+
+    world.sql.batch_execute("ALTER ROLE calsync_worker SUPERUSER").expect("a slip");
+    world.sql.batch_execute("SELECT calsync_sync()").expect("sync");
+
+    eventually("it is told", || world.cluster.log().contains("role \"calsync_worker\""));
+    assert!(problems(&mut world).contains("a superuser"), "{}", problems(&mut world));
+    assert_eq!(world.lists().len(), syncs);
+}
