@@ -22,6 +22,7 @@ mod redact;
 mod rs256;
 mod seal;
 mod settings;
+mod sqlstate;
 mod store;
 mod worker;
 

@@ -23,10 +23,11 @@ use super::transactions::{Transactions, UnitFailed};
 use super::{Engine, LOCKED_RETRY, lease, random};
 use crate::error::Error;
 use crate::settings::{Settings, Webhook};
-use crate::store::channel::{self as store, Channel, Stop, Token, Wish};
+use crate::store::channel::{self as store, Channel, Stop, Token};
 use crate::store::claims::{Permit, do_not_wait_for_the_disk};
 use crate::store::notification;
 use crate::store::rounds::Outcome;
+use crate::store::settling::{self, Wish};
 use crate::store::whose::Whose;
 
 /// How long a look at the tables is good for, where nothing gives reason to look again.
@@ -241,7 +242,7 @@ impl Engine {
                 return Ok(());
             }
             let wish = wish(settings);
-            transactions.run(&mut || store::settle(&self.whose, wish))?;
+            transactions.run(&mut || settling::settle(&self.whose, wish))?;
             self.tending.cursor = Some(0);
             self.tending.last_look = Some(now);
             self.tending.next_look = Some(now + LOOK_INTERVAL);

@@ -26,6 +26,7 @@ pub mod retention;
 pub mod rounds;
 pub mod scan;
 pub mod sealing;
+pub mod settling;
 pub mod share;
 pub mod staging;
 pub mod subscription;
