@@ -27,11 +27,11 @@ COMMENT ON FUNCTION calsync_accept_share IS
     'Accepts a calendar that calsync.shares shows as offered to the current role, or to one that it is a member of: from '
     'now on they may ask about it. owner: whose, where several offer one of that name. False where it was accepted before';
 
-CREATE FUNCTION calsync_unshare(calendar text, role text)
+CREATE FUNCTION calsync_unshare(calendar text, role text, owner text DEFAULT NULL)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_unshare_wrapper';
 COMMENT ON FUNCTION calsync_unshare IS
-    'Takes that back, accepted or not. A member of the role that a calendar is shared with may do so, too, for all '
-    'calendars of that name. False where nothing was shared';
+    'Takes that back, accepted or not. A member of the role that a calendar is shared with refuses it so. owner: whose, '
+    'where several share one of that name. False where nothing was shared';
 
 -- ---------------------------------------------------------------------------------------------- subscriptions
 

@@ -11,7 +11,7 @@ TO calsync_reader, calsync_worker;
 GRANT SELECT ON calsync.status, calsync.shares TO calsync_reader;
 
 REVOKE ALL ON FUNCTION
-    calsync_share(text, text), calsync_accept_share(text, text), calsync_unshare(text, text),
+    calsync_share(text, text), calsync_accept_share(text, text), calsync_unshare(text, text, text),
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
     calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_rotate_key(), calsync_keys(),
@@ -44,7 +44,7 @@ TO calsync_operator;
 GRANT EXECUTE ON FUNCTION calsync_explain(tstzrange, text[]), calsync.explain_lines(tstzrange, text[]), calsync_events(text[])
 TO calsync_detail;
 -- A reader may accept and refuse what somebody shares with him. The others are what views and row security ask.
-GRANT EXECUTE ON FUNCTION calsync_accept_share(text, text), calsync_unshare(text, text), calsync.owns(name), calsync.shared()
+GRANT EXECUTE ON FUNCTION calsync_accept_share(text, text), calsync_unshare(text, text, text), calsync.owns(name), calsync.shared()
 TO calsync_reader;
 GRANT SELECT ON calsync.visible_subscription, calsync.owned_subscription TO calsync_reader;
 GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;

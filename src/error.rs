@@ -209,7 +209,7 @@ impl Error {
                 detail: format!("Each of these roles has one that this role may see: {}.", owners.join(", ")),
                 hint:
                     "SET ROLE to the one that is meant, give the calendars different names, or refuse what is shared: \
-                       SELECT calsync_unshare(calendar, role)."
+                       SELECT calsync_unshare(calendar, role, owner)."
                         .into(),
             },
             Error::NotCovered { why, calendar, .. } => {

@@ -190,7 +190,11 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
             "See last_error in calsync.status; mend calsync.google_api_url or calsync.google_token_url, and reload.",
         ),
         (calendars.in_state("backoff"), "failing, tried again at next_sync_at", "See last_error in calsync.status."),
-        (calendars.flagged, "not understood (events)", "See calsync.event.problem; they block their time."),
+        (
+            calendars.flagged,
+            "not understood (events)",
+            "SELECT * FROM calsync_events() WHERE problem IS NOT NULL tells why; they block their time.",
+        ),
     ] {
         if count > 0 {
             problems.push((format!("{count} {what}"), hint.to_owned()));

@@ -19,9 +19,7 @@ fn calsync_share(calendar: Option<String>, role: Option<String>) -> bool {
         if carries_rights(&with) && !accepted {
             return Err(shared_with_everybody(&with));
         }
-        as_writing_owner(c"calsync_share()", || {
-            share::add(&subscription::find_for_update(role, &calendar)?, &with, accepted)
-        })
+        as_writing_owner(c"calsync_share()", || share::add(subscription::one_owned(role, &calendar)?, &with, accepted))
     };
     share().report()
 }
@@ -59,12 +57,12 @@ fn calsync_accept_share(calendar: Option<String>, owner: Option<String>) -> bool
 }
 
 #[pg_extern(sql = false)]
-fn calsync_unshare(calendar: Option<String>, role: Option<String>) -> bool {
+fn calsync_unshare(calendar: Option<String>, role: Option<String>, owner: Option<String>) -> bool {
     let unshare = || -> Result<bool, Error> {
         let calendar = required(calendar, "calendar")?;
         let with = required(role, "role")?;
         let role = caller();
-        as_writing_owner(c"calsync_unshare()", || share::remove(role, &calendar, &with))
+        as_writing_owner(c"calsync_unshare()", || share::remove(role, &calendar, &with, owner.as_deref()))
     };
     unshare().report()
 }

@@ -24,7 +24,8 @@ use super::{Engine, LOCKED_RETRY, lease, random};
 use crate::error::Error;
 use crate::settings::{Settings, Webhook};
 use crate::store::channel::{self as store, Channel, Stop, Token};
-use crate::store::claims::{Permit, do_not_wait_for_the_disk};
+use crate::store::claims::Permit;
+use crate::store::durability;
 use crate::store::notification;
 use crate::store::rounds::Outcome;
 use crate::store::settling::{self, Wish};
@@ -400,7 +401,7 @@ fn pass_on_all(whose: &Whose, transactions: &mut impl Transactions) -> Result<bo
     let mut some_wait = false;
     loop {
         let passed = transactions.run(&mut || {
-            do_not_wait_for_the_disk();
+            durability::need_not_last();
             notification::pass_on(whose, place.as_ref(), AT_ONCE)
         })?;
         some_wait |= passed.some_wait;

@@ -12,6 +12,7 @@ use pgrx::{PgSqlErrorCode, PgTryBuilder, spi};
 
 use crate::error::Error;
 use crate::panics;
+use crate::store::durability;
 use crate::store::owner::{as_writer, be_silent};
 
 /// The unit left no trace.
@@ -30,8 +31,16 @@ pub struct WorkerTransactions;
 
 impl Transactions for WorkerTransactions {
     fn run<T>(&mut self, work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, UnitFailed> {
-        in_transaction(|| as_writer(&mut *work))
+        in_transaction(|| written(&mut *work))
     }
+}
+
+/// Runs `work` as the owner of the tables; its commit comes next.
+fn written<T>(work: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    durability::begin();
+    let value = as_writer(work)?;
+    durability::end();
+    Ok(value)
 }
 
 /// In the worker: looks something up that may be there without the extension's tables.
@@ -140,7 +149,7 @@ impl Transactions for ProcedureTransactions {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let outcome = caught_or_cancelled(|| {
-                let value = as_writer(&mut *work)?;
+                let value = written(&mut *work)?;
                 pg_sys::PopActiveSnapshot();
                 pg_sys::ReleaseCurrentSubTransaction();
                 Ok(value)

@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::channel::{WATCHES, live};
+use super::durability;
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -85,7 +86,7 @@ pub fn claim(
     mut spent: Vec<Option<(String, String)>>,
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
 ) -> Result<Vec<Claim>, Error> {
-    do_not_wait_for_the_disk();
+    durability::need_not_last();
     let now = Utc::now();
     let queues = queues(now, claiming, &spent)?;
     let mut claimed = Vec::new();
@@ -422,21 +423,4 @@ pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
         }
         Ok(table.first().get_one::<TimestampWithTimeZone>()?.and_then(time::instant))
     })
-}
-
-/// The current transaction's commit may be lost in a crash; what it says is found out again.
-pub fn do_not_wait_for_the_disk() {
-    // SAFETY: a plain call in a transaction, whose end undoes it.
-    unsafe {
-        pg_sys::set_config_option(
-            c"synchronous_commit".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
 }

@@ -85,12 +85,12 @@ pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
                              SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND ch.state = 'open' \
                                  AND ch.confirmed_at IS NULL AND ch.opened_at < now() - interval '10 minutes')), \
                          (SELECT r.last_error FROM calsync.channel AS r WHERE r.refused_for = 'address' \
-                              AND r.address = $2 AND r.owner = ANY (array_agg(s.owner)) \
+                              AND r.address = $2 AND r.owner = ANY (array_agg(s.owner) FILTER (WHERE s.subscription_id = ANY ($3))) \
                           ORDER BY r.requested_at DESC LIMIT 1) \
                      FROM calsync.subscription AS s WHERE s.subscription_id = ANY ($1)"
                 ),
                 None,
-                &[ids.into(), address.into()],
+                &[ids.into(), address.into(), owned.clone().into()],
             )?
             .first();
         let sealed = client

@@ -11,6 +11,7 @@ pub mod claims;
 mod columns;
 pub mod credential;
 pub mod delta;
+pub mod durability;
 pub mod event;
 pub mod expansion;
 pub mod explain;

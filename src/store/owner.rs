@@ -6,8 +6,8 @@
 //! meanwhile: it could put an operator of the caller's before ours.
 //!
 //! Nor shall whoever owns the tables reach those who call: what he might hang on them (a trigger, a constraint) runs with
-//! the owner's rights, and is a security-restricted operation, as when Postgres builds an index: it cannot leave anything
-//! behind, such as a deferred trigger, that would run as the caller once the switch is undone.
+//! the owner's rights, and is a security-restricted operation, as when Postgres builds an index: it cannot leave a deferred
+//! trigger behind that would run as the caller once the switch is undone, and what it sets is undone with the switch.
 
 use std::ffi::{CStr, c_int};
 
@@ -91,7 +91,8 @@ fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T
     let result = work();
     // SAFETY: as above; `nest_level` and `caller` are what was in force on entry.
     unsafe {
-        pg_sys::AtEOXact_GUC(true, nest_level);
+        // Not what was set meanwhile, either: whoever hangs something on the tables could leave a path of his.
+        pg_sys::AtEOXact_GUC(false, nest_level);
         pg_sys::SetUserIdAndSecContext(caller, context);
     }
     result
@@ -171,9 +172,9 @@ pub fn speaks_for(role: pg_sys::Oid, other: &str) -> bool {
     role_named(other).is_some() && may_see(role, other)
 }
 
-/// Whether it is one of the roles that the extension makes.
+/// Whether it is one of the roles that the extension makes, or that Postgres brings (`pg_monitor`).
 pub fn carries_rights(role: &str) -> bool {
-    RIGHTS.contains(&role)
+    RIGHTS.contains(&role) || role.starts_with("pg_")
 }
 
 /// The role of this name.

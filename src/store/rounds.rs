@@ -17,8 +17,9 @@ use calsync_core::sync::{Failure, FailureKind, TokenLoss};
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 
-use super::claims::{Claim, do_not_wait_for_the_disk};
+use super::claims::Claim;
 use super::credential;
+use super::durability;
 use super::merge::{self, Counts, Source};
 use super::staging::{self, StagedPage};
 use super::subscription::{self, Subscription, TryLock};
@@ -170,7 +171,7 @@ pub struct Quiet<'a> {
 /// The token is worth no more than its predecessor, since nothing lies between them: losing it in a crash does no harm,
 /// so this does not wait for the disk.
 pub fn commit_quiet(rounds: &[Quiet]) -> Result<Vec<i64>, Error> {
-    do_not_wait_for_the_disk();
+    durability::need_not_last();
     let ids: Vec<i64> = rounds.iter().map(|round| round.claim.id).collect();
     let leases: Vec<i64> = rounds.iter().map(|round| round.claim.lease).collect();
     let expected: Vec<&str> = rounds.iter().map(|round| round.expected).collect();

@@ -7,11 +7,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::owner::{may_see, speaks_for};
-use super::subscription::Subscription;
 use crate::error::{Error, literal};
 
-/// Offers the calendar, whose row must be locked, to `with`; `accepted`: and that counts at once. Whether it counts now.
-pub fn add(subscription: &Subscription, with: &str, accepted: bool) -> Result<bool, Error> {
+/// Offers the calendar to `with`; `accepted`: and that counts at once. Whether it counts now. The calendar is not locked: a
+/// guest that has its answer open would hold up the worker.
+pub fn add(subscription: i64, with: &str, accepted: bool) -> Result<bool, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
             "INSERT INTO calsync.share AS h (subscription_id, role, accepted_at) \
@@ -19,7 +19,7 @@ pub fn add(subscription: &Subscription, with: &str, accepted: bool) -> Result<bo
              ON CONFLICT (subscription_id, role) DO UPDATE SET accepted_at = coalesce(h.accepted_at, excluded.accepted_at) \
              RETURNING accepted_at IS NOT NULL",
             None,
-            &[subscription.id.into(), with.into(), accepted.into()],
+            &[subscription.into(), with.into(), accepted.into()],
         )?;
         Ok(table.first().get_one()?.unwrap_or(false))
     })
@@ -34,7 +34,7 @@ pub fn accept(role: pg_sys::Oid, calendar: &str, owner: Option<&str>) -> Result<
     match owners.len() {
         0 => return Err(nothing_offered(calendar, owner)),
         1 => {}
-        _ => return Err(several_offer(calendar, &owners)),
+        _ => return Err(several(calendar, &owners, &format!("calsync_accept_share('{}'", literal(calendar)))),
     }
     change(
         &meant,
@@ -56,30 +56,34 @@ fn nothing_offered(calendar: &str, owner: Option<&str>) -> Error {
     }
 }
 
-fn several_offer(calendar: &str, owners: &[String]) -> Error {
+/// `call`: the call so far, to which the owner is to be added.
+fn several(calendar: &str, owners: &[String], call: &str) -> Error {
     Error::Argument {
         code: PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS,
         message: format!("several roles share a calendar \"{calendar}\" with this role"),
         detail: format!("They are: {}.", owners.join(", ")),
         hint: format!(
-            "Name the one that is meant: SELECT calsync_accept_share('{}', '{}').",
-            literal(calendar),
+            "Name the one that is meant: SELECT {call}, '{}').",
             literal(owners.first().map_or("", String::as_str))
         ),
     }
 }
 
-/// Takes back what `role` may take back, accepted or not: its own calendar of this name is no longer shared with `with`, and
-/// if `role` speaks for `with`, neither is anybody else's. Whether anything was.
-pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str) -> Result<bool, Error> {
+/// Takes back what `role` may take back, accepted or not: what it shares with `with` itself or, if it speaks for `with`, what
+/// others do. Whether anything was.
+pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str, owner: Option<&str>) -> Result<bool, Error> {
     let mut meant = named(calendar)?;
-    meant.retain(|share| share.with == with);
-    let (own, others): (Vec<Share>, Vec<Share>) = meant.into_iter().partition(|share| may_see(role, &share.owner));
-    let owners = owners(&own);
+    let is_guest = speaks_for(role, with);
+    meant.retain(|share| {
+        share.with == with
+            && owner.is_none_or(|owner| share.owner == owner)
+            && (is_guest || may_see(role, &share.owner))
+    });
+    let owners = owners(&meant);
     if owners.len() > 1 {
-        return Err(Error::AmbiguousCalendar { calendar: calendar.to_owned(), owners });
+        let call = format!("calsync_unshare('{}', '{}'", literal(calendar), literal(with));
+        return Err(several(calendar, &owners, &call));
     }
-    let meant: Vec<Share> = if speaks_for(role, with) { own.into_iter().chain(others).collect() } else { own };
     change(
         &meant,
         "DELETE FROM calsync.share AS h USING unnest($1::bigint[], $2::name[]) AS m (id, role) \

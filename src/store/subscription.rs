@@ -171,7 +171,9 @@ fn named(calendar: &str) -> Result<Vec<Subscription>, Error> {
     })
 }
 
-fn one_owned(role: pg_sys::Oid, calendar: &str) -> Result<i64, Error> {
+/// The subscription_id of the calendar of this name that `role` owns, without locking it. One that is only shared with the
+/// role is refused (42501); to whom it is not even that, it is unknown.
+pub fn one_owned(role: pg_sys::Oid, calendar: &str) -> Result<i64, Error> {
     let mut found = under_latest_snapshot(|| availability::find(role, &[calendar.to_owned()]))?;
     match found.pop().and_then(|(_, answerer)| answerer) {
         Some(answerer) if answerer.owned => Ok(answerer.id),
@@ -259,9 +261,17 @@ pub const TABLES: [&str; 8] =
 /// ends there before it ends here.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
     Spi::connect_mut(|client| {
-        for table in TABLES.into_iter().chain(["subscription"]) {
+        for table in TABLES.into_iter().filter(|table| *table != "share").chain(["subscription"]) {
             client.update(&format!("DELETE FROM calsync.{table} WHERE subscription_id = $1"), None, &[id.into()])?;
         }
+        // A guest that is just accepting or refusing is not waited for: what is left of it is worth nothing, and calsync_repair()
+        // removes it.
+        client.update(
+            "DELETE FROM calsync.share WHERE (subscription_id, role) IN ( \
+                 SELECT subscription_id, role FROM calsync.share WHERE subscription_id = $1 FOR UPDATE SKIP LOCKED)",
+            None,
+            &[id.into()],
+        )?;
         Ok(())
     })
 }

@@ -98,7 +98,14 @@ SELECT calsync_accept_share('anna', 'regress_calsync_keeper');
 SELECT pg_temp.refusal($$ SELECT calsync_is_free(pg_temp.during(0, 7), '{anna}') $$);
 SELECT calendar, owner, role FROM calsync.shares;
 
--- Who could mean two of them ends neither.
+-- Who could mean two of them ends neither, until it says whose; so one can be refused without losing the other.
+SELECT pg_temp.refusal($$ SELECT calsync_unshare('anna', 'regress_calsync_guest') $$);
+SELECT calsync_unshare('anna', 'regress_calsync_guest', 'regress_calsync_keeper') AS refused,
+       calsync_unshare('anna', 'regress_calsync_guest', 'regress_calsync_keeper') AS again;
+SELECT calendar, owner, role FROM calsync.shares;
+SELECT calsync_is_free(pg_temp.between(1, '08:00', '09:00'), '{anna}');
+SET ROLE regress_calsync_keeper;
+SELECT calsync_share('anna', 'regress_calsync_guest') AS offered_again;
 RESET ROLE;
 SELECT pg_temp.refusal($$ SELECT calsync_unshare('anna', 'regress_calsync_guest') $$);
 
@@ -139,6 +146,7 @@ SELECT calsync_unshare('anna', 'regress_calsync_assistant'), calsync_unshare('an
 
 -- With all who may ask only somebody shares who may say who they are. No reader accepts or refuses for the others.
 SELECT pg_temp.refusal($$ SELECT calsync_share('anna', 'calsync_reader') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_share('anna', 'pg_monitor') $$);
 RESET ROLE;
 SELECT calsync_share('anna', 'calsync_reader') AS counts;
 SET ROLE regress_calsync_stranger;

@@ -141,7 +141,10 @@ fn a_foreground_run_that_panics_tells_its_caller_no_secret_of_others() {
     story.world.add_credential("oauth", &oauth());
     story.world.others(&["oauth@x"], Some("oauth"));
     story.world.google.add_fault(Fault::latency(std::time::Duration::from_secs(1)).on_path("/events"));
-    let mut caller = story.world.cluster.connect_as("operator", "postgres").expect("an operator");
+    // Who may run all calendars, and is not told everything.
+    let role = "CREATE ROLE runner LOGIN IN ROLE calsync_operator, calsync_worker";
+    story.world.sql.batch_execute(role).expect("a role");
+    let mut caller = story.world.cluster.connect_as("runner", "postgres").expect("it logs in");
     let pid: i32 = caller.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
 
     let call = std::thread::spawn(move || panicked(&mut caller, "CALL calsync_run()"));

@@ -294,6 +294,18 @@ fn an_address_that_is_not_authorized_is_told_and_not_stormed() {
         WHERE p ->> 'problem' LIKE '%webhookUrlUnauthorized%'";
     assert_eq!(pushed.world.count(problem), 1);
     assert_eq!(pushed.world.count("SELECT count(*) FROM calsync.status WHERE state = 'active'"), 12);
+
+    // It is its owner's business: not that of a guest, who sees one of the calendars.
+    pushed
+        .world
+        .sql
+        .batch_execute(
+            "CREATE ROLE guest LOGIN; GRANT calsync_operator TO guest; SELECT calsync_share('1@x', 'guest'); \
+             SET SESSION AUTHORIZATION guest; SELECT calsync_subscribe('own', 'none')",
+        )
+        .expect("a guest with a calendar of its own");
+    assert_eq!(pushed.world.count("SELECT count(*) FROM calsync.status"), 2);
+    assert_eq!(pushed.world.count(problem), 0);
 }
 
 #[test]

@@ -204,6 +204,37 @@ fn an_offer_neither_answers_for_a_name_nor_makes_it_ambiguous() {
 }
 
 #[test]
+fn a_guest_whose_answer_is_open_keeps_no_owner_from_his_calendar() {
+    let mut fed = Fed::new();
+    fed.sql
+        .batch_execute(
+            "CREATE ROLE guest LOGIN; GRANT calsync_reader TO guest; CREATE ROLE another; \
+             CREATE ROLE host LOGIN; GRANT calsync_operator TO host",
+        )
+        .expect("two tenants");
+    let mut host = fed.cluster.connect_as("host", "postgres").expect("connected");
+    host.batch_execute(
+        "SET lock_timeout = '5s'; \
+         SELECT calsync_subscribe('mine', 'none'), calsync_share('mine', 'guest'); \
+         SELECT calsync_subscribe('other', 'none'), calsync_share('other', 'guest')",
+    )
+    .expect("offered");
+    let mut guest = fed.cluster.connect_as("guest", "postgres").expect("connected");
+    guest
+        .batch_execute("BEGIN; SELECT calsync_accept_share('mine'), calsync_unshare('other', 'guest')")
+        .expect("not committed");
+
+    host.batch_execute("SELECT calsync_share('mine', 'another'), calsync_pause('mine'), calsync_resume('mine')")
+        .expect("it is the host's");
+    host.batch_execute("SELECT calsync_unsubscribe('mine'), calsync_unsubscribe('other')").expect("gone at once");
+    guest.batch_execute("COMMIT").expect("too late");
+
+    assert!(guest.query("SELECT FROM calsync.status", &[]).expect("asked").is_empty());
+    fed.sql.batch_execute("SELECT calsync_repair()").expect("mended");
+    assert_eq!(fed.sql.query("SELECT FROM calsync.share", &[]).expect("the table").len(), 0);
+}
+
+#[test]
 fn a_standby_knows_what_is_shared() {
     let mut fed = shared_room();
     let standby = fed.cluster.standby();

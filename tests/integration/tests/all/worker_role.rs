@@ -356,6 +356,8 @@ fn who_owns_the_tables_reaches_nobody_who_calls() {
                  FOR EACH ROW EXECUTE FUNCTION trap.rise(); \
              CREATE FUNCTION trap.leave() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN \
                  INSERT INTO trap.later VALUES (1); RETURN true; END $$; \
+             CREATE FUNCTION trap.lead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 PERFORM set_config('search_path', 'trap, pg_catalog', false); RETURN NEW; END $$; \
              GRANT USAGE ON SCHEMA trap TO calsync_worker; RESET ROLE",
         )
         .expect("a member of the tables' owner, and what runs as whoever commits");
@@ -383,4 +385,11 @@ fn who_owns_the_tables_reaches_nobody_who_calls() {
         fed.sql.batch_execute(removal).expect("removed");
         fed.sql.batch_execute("SELECT calsync_pause('room'), calsync_resume('room')").expect("all is well again");
     }
+
+    // Nor does a path stay, on which the caller would find his operators.
+    let trap = "SET ROLE mallory; SET ROLE calsync_worker; CREATE TRIGGER lead BEFORE UPDATE ON calsync.subscription \
+         FOR EACH ROW EXECUTE FUNCTION trap.lead(); RESET ROLE; SET search_path = public";
+    fed.sql.batch_execute(trap).expect("hung");
+    fed.sql.batch_execute("SELECT calsync_pause('room')").expect("it may do its own");
+    assert_eq!(fed.sql.query_one("SHOW search_path", &[]).expect("a path").get::<_, &str>(0), "public");
 }
