@@ -174,7 +174,12 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
 
 /// What the log shows of an error whose statement names the function, but for our own errors, which hold no secret.
 fn shows_nothing(message: &str) -> bool {
-    let ours = ["the secret of credential ", "a credential needs a name", "permission denied to read a file"];
+    let ours = [
+        "the secret of credential ",
+        "name must have between 1 and ",
+        "the provider of a credential must be 'google'",
+        "permission denied to read a file",
+    ];
     let hidden = "Hidden: the statement names calsync_add_credential.";
     ours.iter().chain([&hidden]).any(|ours| message.starts_with(ours))
 }
