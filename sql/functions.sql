@@ -212,12 +212,12 @@ CREATE FUNCTION calsync_drop_credential(name text)
 RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_drop_credential_wrapper';
 COMMENT ON FUNCTION calsync_drop_credential IS 'Forgets a credential. False where there is none of that name';
 
-CREATE FUNCTION calsync_rotate_key()
+CREATE FUNCTION calsync_rotate_key(add_key boolean DEFAULT true)
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_rotate_key_wrapper';
 COMMENT ON FUNCTION calsync_rotate_key IS
-    'Seals every credential of this database with the newest key of the file calsync.key_file, and adds one to the file first '
-    'where all are sealed with the newest already; returns how many. Older keys stay in the file for the other databases of '
-    'the cluster';
+    'Seals every credential of this database with the newest key of the file calsync.key_file; returns how many were sealed '
+    'anew. add_key: adds a key to the file first where the newest is in use here; false, for the other databases of the '
+    'cluster, never adds one. Older keys stay in the file';
 
 CREATE FUNCTION calsync_keys()
 RETURNS TABLE (key_id text, line integer, seals boolean, credentials bigint)

@@ -14,7 +14,7 @@ REVOKE ALL ON FUNCTION
     calsync_share(text, text), calsync_accept_share(text, text), calsync_unshare(text, text, text),
     calsync_subscribe(text, text, text, text, text, jsonb), calsync_unsubscribe(text), calsync_pause(text),
     calsync_resume(text), calsync_sync(text), calsync_resync(text), calsync_apply_delta(jsonb),
-    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_rotate_key(), calsync_keys(),
+    calsync_add_credential(text, text, jsonb), calsync_drop_credential(text), calsync_rotate_key(boolean), calsync_keys(),
     calsync_webhook(jsonb, text),
     calsync_busy(tstzrange, text[], calsync.busy_status[], text),
     calsync_busy_union(tstzrange, text[], calsync.busy_status[]),
@@ -64,7 +64,7 @@ GRANT EXECUTE ON FUNCTION calsync_changes(bigint, text[]), calsync.change_lines(
 TO calsync_detail, calsync_operator;
 GRANT EXECUTE ON FUNCTION calsync_check(text[]), calsync_repair(text[]), calsync_cleanup() TO calsync_operator;
 -- Of all roles' credentials: for who owns the tables.
-GRANT EXECUTE ON FUNCTION calsync_rotate_key(), calsync_keys() TO calsync_worker;
+GRANT EXECUTE ON FUNCTION calsync_rotate_key(boolean), calsync_keys() TO calsync_worker;
 
 -- Last of all: a worker may start as soon as this commits.
 SELECT calsync.announce();

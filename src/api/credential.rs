@@ -39,7 +39,8 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
                     "none" => "Provider 'none' asks for none: the application feeds its calendars.".into(),
                     _ => "There is no other provider that asks for one.".into(),
                 },
-                hint: "SELECT calsync_add_credential('a name', 'google', '{\"file\": \"/path/on/the/server.json\"}');"
+                hint: "SELECT calsync_add_credential('a name', 'google', $1), the secret bound as a parameter; docs/google.md \
+                       tells other ways."
                     .into(),
             });
         }

@@ -74,30 +74,36 @@ fn calsync_health() -> JsonB {
             let owned = all.iter().filter(|one| one.owned).map(|one| one.id).collect();
             health::calendars(all.iter().map(|one| one.id).collect(), owned)
         })?;
-        let keys = if owner::is_standby() { missing_keys()? } else { None };
+        let keys = if owner::is_standby() { missing_keys(owner::may_do_everything(role)?)? } else { None };
         Ok(shown(worker::running(), &calendars, keys))
     };
     JsonB(health().report())
 }
 
-/// What would be lost if this standby took over, since the key file does not follow; None: nothing.
-fn missing_keys() -> Result<Option<String>, Error> {
+/// What would be lost if this standby took over, since the key file does not follow; None: nothing. The keys and credentials
+/// are those of all roles: how many, and what is wrong with the file, is told to who may know of all.
+fn missing_keys(in_full: bool) -> Result<Option<String>, Error> {
     let used = as_owner(sealing::keys_in_use)?;
+    let in_short = || "not all keys are on this standby".to_owned();
     let keys = match KeyFile::read() {
         Ok(keys) => keys,
-        Err(Error::KeyFile(trouble)) if !used.is_empty() => return Ok(Some(trouble.to_string())),
+        Err(Error::KeyFile(trouble)) if !used.is_empty() => {
+            return Ok(Some(if in_full { trouble.to_string() } else { in_short() }));
+        }
         Err(_) => return Ok(None),
     };
     let is_there = |key: &[u8]| keys.as_ref().is_some_and(|keys| keys.find(key).is_some());
     let missing: Vec<i64> =
         used.iter().filter(|(key, _)| !is_there(key)).map(|(_, credentials)| *credentials).collect();
-    Ok((!missing.is_empty()).then(|| {
-        format!(
+    let told = || match in_full {
+        true => format!(
             "{} keys are not on this standby, which {} credentials need",
             missing.len(),
             missing.iter().sum::<i64>()
-        )
-    }))
+        ),
+        false => in_short(),
+    };
+    Ok((!missing.is_empty()).then(told))
 }
 
 fn shown(running: Running, calendars: &Calendars, keys: Option<String>) -> Value {

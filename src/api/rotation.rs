@@ -1,20 +1,24 @@
 //! `calsync_rotate_key`, `calsync_keys`.
 //!
 //! The hard cases, each with a test in `tests/integration/tests/all/rotated_keys.rs`:
-//! - when each database of the cluster has been rotated once, all are sealed with the same key
+//! - one database that adds a key and all others that take it over come to the same key, whatever is added meanwhile
+//! - what is sealed with a key that was brought before may be there already
+//! - a transaction that could not see what must be sealed anew is refused
 //! - a forgotten transaction that has sealed a secret holds up neither the worker nor anybody else, and is told
 //! - what becomes free while a rotation looks is taken up
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::required;
 use crate::error::{Error, Report};
 use crate::panics::speechless;
 use crate::seal;
-use crate::seal::key_file::{self, KeyFile};
+use crate::seal::key_file::{self, KeyFile, KeyId};
 use crate::store::owner::{self, as_owner, as_writing_owner, caller};
 use crate::store::sealing::{self, Name, Sealer};
 use crate::worker::latch;
@@ -23,10 +27,12 @@ use crate::worker::latch;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[pg_extern(sql = false)]
-fn calsync_rotate_key() -> i64 {
+fn calsync_rotate_key(add_key: Option<bool>) -> i64 {
     let rotate = || -> Result<i64, Error> {
         refuse_others("rotate the key")?;
-        let rotated = as_writing_owner(c"calsync_rotate_key()", rotate)?;
+        let add_key = required(add_key, "add_key")?;
+        refuse_old_snapshots()?;
+        let rotated = as_writing_owner(c"calsync_rotate_key()", || rotate(add_key))?;
         if rotated.added {
             warn_if_followed()?;
         }
@@ -48,6 +54,22 @@ fn refuse_others(what: &str) -> Result<(), Error> {
     ))
 }
 
+/// A transaction with one snapshot for all of its statements does not see what was committed since: that would stay sealed
+/// with an older key, and nobody would be told.
+fn refuse_old_snapshots() -> Result<(), Error> {
+    // SAFETY: reads a variable of the backend.
+    if unsafe { pg_sys::XactIsoLevel } < pg_sys::XACT_REPEATABLE_READ as i32 {
+        return Ok(());
+    }
+    Err(Error::Argument {
+        code: PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        message: "calsync_rotate_key() takes a transaction of isolation level READ COMMITTED".to_owned(),
+        detail: "Others do not see the credentials that were committed since they began.".to_owned(),
+        hint: "BEGIN ISOLATION LEVEL READ COMMITTED, or SET default_transaction_isolation TO 'read committed' first."
+            .to_owned(),
+    })
+}
+
 /// What a rotation came to.
 #[derive(Default)]
 struct Rotated {
@@ -61,15 +83,18 @@ struct Rotated {
     open: Vec<Sealer>,
 }
 
-/// Seals everything with the newest key. A key is added where all that is here is sealed with the newest already: that of
-/// another database's rotation is taken over, so that one round through the databases leads to one key.
-fn rotate() -> Result<Rotated, Error> {
-    let mut rotated = Rotated { added: key_file::make_if_missing()?, ..Rotated::default() };
-    rotated.seal_with_the_newest()?;
-    if rotated.sealed_anew == 0 && rotated.locked.is_empty() {
+/// Seals everything with the newest key. Where a key shall be added that is one that nothing here was sealed with: a new
+/// one, unless the newest is that already, since it was brought, or another database has added it.
+fn rotate(add_key: bool) -> Result<Rotated, Error> {
+    let mut rotated = Rotated::default();
+    if add_key {
+        rotated.added = key_file::make_if_missing()?;
         let newest = KeyFile::read_or_make()?.newest().id();
-        if sealing::keys_in_use()?.iter().any(|(key, _)| *key == newest) {
+        if sealing::is_in_use(&newest)? {
             rotated.added |= key_file::add_key_after(&newest)?;
+        }
+        if !rotated.added {
+            tell_that_none_was_added(&key_file::shown_id(&newest));
         }
     }
     // Whoever seals from here on has read the file after the key was added.
@@ -87,9 +112,20 @@ fn rotate() -> Result<Rotated, Error> {
     Ok(rotated)
 }
 
+fn tell_that_none_was_added(newest: &str) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, "no key was added", "")
+        .set_detail(format!("Nothing in this database was sealed with the newest key, {newest}."))
+        .set_hint(
+            "If that is not the key that all shall be sealed with from now on, SELECT calsync_rotate_key() in a database \
+             that has credentials sealed with it, then calsync_rotate_key(false) in the others.",
+        )
+        .report(PgLogLevel::NOTICE);
+}
+
 impl Rotated {
     fn seal_with_the_newest(&mut self) -> Result<(), Error> {
-        let newest = KeyFile::read_or_make()?.newest().id();
+        // Without any key all that is here is sealed with another one, which cannot be opened.
+        let newest = KeyFile::read()?.map_or_else(KeyId::default, |keys| keys.newest().id());
         let known: HashSet<Name> = self.unopened.iter().map(|(name, _)| name.clone()).collect();
         for (name, sealed) in sealing::take_those_not_sealed_with(&newest)? {
             if known.contains(&name) {
@@ -112,8 +148,9 @@ impl Rotated {
         for ((owner, name), why) in &self.unopened {
             pgrx::warning!("credential \"{name}\" of role \"{owner}\" is left as it is: {why}");
         }
-        let again = "Have it committed or rolled back (pg_terminate_backend() ends a session), then SELECT \
-                     calsync_rotate_key() again: it adds no key while older ones are in use here.";
+        let again = "Have it committed or rolled back, then SELECT calsync_rotate_key(false), which adds no key. \
+                     pg_terminate_backend() ends a session; a prepared transaction, which pg_prepared_xacts names, is \
+                     ended by COMMIT PREPARED or ROLLBACK PREPARED.";
         for (owner, name) in &self.locked {
             warn(
                 format!("credential \"{name}\" of role \"{owner}\" is left sealed with an older key"),

@@ -71,6 +71,15 @@ pub fn keys_in_use() -> Result<Vec<(Vec<u8>, i64)>, Error> {
     })
 }
 
+/// Whether a secret of this database is sealed with the key, as far as can be seen now.
+pub fn is_in_use(key: &[u8]) -> Result<bool, Error> {
+    let sql = format!("SELECT EXISTS (SELECT FROM calsync.credential WHERE secret IS NOT NULL AND {KEY_OF} = $1)");
+    // As a statement that writes: see `not_sealed_with`.
+    Spi::connect_mut(|client| {
+        Ok(client.update(&sql, None, &[key.into()])?.first().get_one::<bool>()?.unwrap_or_default())
+    })
+}
+
 /// Owner and name of a credential.
 pub type Name = (String, String);
 
@@ -97,7 +106,8 @@ pub fn not_sealed_with(key: &[u8]) -> Result<Vec<Name>, Error> {
             "SELECT owner::text, name FROM calsync.credential WHERE secret IS NOT NULL AND {KEY_OF} <> $1 \
              ORDER BY owner, name"
         );
-        // As a statement that writes, it sees what has been committed since the transaction began.
+        // As a statement that writes, it sees what has been committed since the statement that called began; in READ
+        // COMMITTED, the only isolation level that a rotation takes.
         let table = client.update(&sql, None, &[key.into()])?;
         table.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default()))).collect()
     })

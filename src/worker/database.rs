@@ -60,6 +60,7 @@ enum Departure {
 }
 
 /// What the library finds in the database.
+#[derive(PartialEq, Eq)]
 enum Installed {
     Missing,
     OtherVersion(String),
@@ -91,7 +92,8 @@ impl Worker {
             }
         };
         let mut released = false;
-        let mut complained = false;
+        // What was said last, once.
+        let mut complained = None;
         loop {
             if reload_if_asked() {
                 let before = std::mem::replace(&mut settings, Settings::snapshot());
@@ -110,11 +112,12 @@ impl Worker {
                 return Departure::NotWanted;
             }
             match self.installed() {
-                Some(Installed::Ours) => {}
+                Some(Installed::Ours) => complained = None,
                 Some(Installed::Missing) => return Departure::NoExtension,
                 Some(impediment @ (Installed::OtherVersion(_) | Installed::Closed | Installed::TooMighty(_))) => {
-                    if !std::mem::replace(&mut complained, true) {
+                    if complained.as_ref() != Some(&impediment) {
                         complain(&impediment);
+                        complained = Some(impediment);
                     }
                     latch::wait_for(None, Some(HEARTBEAT));
                     continue;

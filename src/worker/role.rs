@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode};
+use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode};
 
 use crate::settings;
 use crate::store::owner;
@@ -54,6 +54,9 @@ pub fn pin_settings() {
     }
 }
 
+const TOO_MUCH: &str =
+    "What the worker runs on behalf of others must have no more rights than it takes to keep their calendars.";
+
 /// Why no worker can be started as the role of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -68,6 +71,13 @@ pub enum Refusal {
     /// It would have rights that the worker shall not have, whoever found a way to use them.
     MayDoTooMuch {
         role: String,
+        attribute: &'static str,
+    },
+    /// The same, by way of another role that it may become.
+    IsMemberOf {
+        role: String,
+        other: String,
+        /// What the other is.
         attribute: &'static str,
     },
     MayNotConnect {
@@ -85,7 +95,9 @@ impl Refusal {
         let code = match self {
             Refusal::NoRole { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             Refusal::MayNotLogIn { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Refusal::MayDoTooMuch { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Refusal::MayDoTooMuch { .. } | Refusal::IsMemberOf { .. } => {
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+            }
             Refusal::MayNotConnect { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         };
         let (message, detail, hint) = self.told();
@@ -111,8 +123,15 @@ impl Refusal {
             ),
             Refusal::MayDoTooMuch { role, attribute } => (
                 format!("no worker: role \"{role}\", which calsync.worker_role names, is {attribute}"),
-                "What the worker runs on behalf of others must have no more rights than it takes to keep their calendars.",
+                TOO_MUCH,
                 format!("Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS;"),
+            ),
+            Refusal::IsMemberOf { role, other, attribute } => (
+                format!(
+                    "no worker: role \"{role}\", which calsync.worker_role names, is a member of \"{other}\", {attribute}"
+                ),
+                TOO_MUCH,
+                format!("REVOKE \"{other}\" FROM \"{role}\", or from the role through which it is a member."),
             ),
             Refusal::MayNotConnect { role, database } => (
                 format!("no worker for database \"{database}\": role \"{role}\" may not connect to it"),
@@ -164,11 +183,75 @@ impl Attributes {
     }
 }
 
+/// Predefined roles whose members reach what has nothing to do with calendars: files, programs, other tables.
+const MIGHTY: [u32; 5] = [
+    pg_sys::ROLE_PG_EXECUTE_SERVER_PROGRAM,
+    pg_sys::ROLE_PG_READ_SERVER_FILES,
+    pg_sys::ROLE_PG_WRITE_SERVER_FILES,
+    pg_sys::ROLE_PG_READ_ALL_DATA,
+    pg_sys::ROLE_PG_WRITE_ALL_DATA,
+];
+
+/// What is too much about a role of which the worker's is a member.
+fn might_of(role: pg_sys::Oid) -> Option<&'static str> {
+    if MIGHTY.contains(&role.to_u32()) {
+        return Some("a role of Postgres with rights beyond the calendars");
+    }
+    Attributes::of(role)?.too_much
+}
+
+/// The place of `pg_auth_members.roleid`.
+const ROLE_OF_MEMBERSHIP: pg_sys::AttrNumber = 1;
+
+/// The roles that a role was made a member of, not those that these are members of.
+fn joined(member: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: a look-up in a shared catalog; the list is released after it was copied.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32;
+        let (member, unused) = (pg_sys::Datum::from(member), pg_sys::Datum::from(0));
+        let list = pg_sys::SearchSysCacheList(cache, 1, member, unused, unused);
+        let entries = (*list).members.as_slice((*list).n_members.max(0) as usize);
+        let role_of = |entry: &*mut pg_sys::CatCTup| {
+            let (tuple, mut is_null) = (&raw mut (**entry).tuple, false);
+            let role = pg_sys::SysCacheGetAttr(cache, tuple, ROLE_OF_MEMBERSHIP, &mut is_null);
+            pg_sys::Oid::from_datum(role, is_null)
+        };
+        let joined = entries.iter().filter_map(role_of).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        joined
+    }
+}
+
+/// What a role may do that the worker's shall not: itself, or as another that it is a member of, whether it inherits from
+/// that or must become it first.
+///
+/// Memberships without might are let be: whoever may grant a role, be it his team's, may grant it to the worker's, which is
+/// not asked; nobody shall be able to stop the worker with that.
+fn excess_of(role: pg_sys::Oid) -> Option<Refusal> {
+    if let Some(attribute) = Attributes::of(role)?.too_much {
+        return Some(Refusal::MayDoTooMuch { role: owner::role_name(role), attribute });
+    }
+    let mut all = vec![role];
+    let mut looked_at = 0;
+    while let Some(member) = all.get(looked_at).copied() {
+        looked_at += 1;
+        for other in joined(member) {
+            if all.contains(&other) {
+                continue;
+            }
+            if let Some(attribute) = might_of(other) {
+                let (role, other) = (owner::role_name(role), owner::role_name(other));
+                return Some(Refusal::IsMemberOf { role, other, attribute });
+            }
+            all.push(other);
+        }
+    }
+    None
+}
+
 /// Whether the role that this process is connected as has come to have more rights than it shall. In a transaction.
 pub fn excess() -> Option<Refusal> {
-    let connected_as = owner::caller();
-    let attribute = Attributes::of(connected_as)?.too_much?;
-    Some(Refusal::MayDoTooMuch { role: owner::role_name(connected_as), attribute })
+    excess_of(owner::caller())
 }
 
 /// Whether Postgres would let the worker into this database; it would say so only by ending the process. In a
@@ -183,8 +266,8 @@ pub fn refusal(database: pg_sys::Oid, database_name: &CStr) -> Option<Refusal> {
             return Some(Refusal::NoRole { ours: name.as_c_str() == settings::DEFAULT_WORKER_ROLE, role });
         }
         let attributes = Attributes::of(oid)?;
-        if let Some(attribute) = attributes.too_much {
-            return Some(Refusal::MayDoTooMuch { role, attribute });
+        if let Some(refusal) = excess_of(oid) {
+            return Some(refusal);
         }
         if !attributes.may_log_in {
             return Some(Refusal::MayNotLogIn { role });

@@ -62,6 +62,8 @@ SELECT calsync_add_credential('c', 'google', '{"token": "hunter2"}');
 SELECT length(secret) > 40 AS sealed, position('hunter2' IN encode(secret, 'escape')) = 0 AS unreadable
 FROM calsync.credential WHERE name = 'c';
 SELECT calsync_rotate_key() AS sealed_anew;
+SELECT calsync_rotate_key(false) AS sealed_anew;
+SELECT pg_temp.refusal($$ SELECT calsync_rotate_key(NULL) $$);
 SELECT calsync_drop_credential('c') AS there_was_one, calsync_drop_credential('c') AS another;
 
 -- Pausing and resuming. What the application feeds is never due, and neither is what is paused.

@@ -96,6 +96,7 @@ fn after_a_failover_without_the_new_key_its_id_is_told_and_appending_its_line_he
 fn a_standby_tells_beforehand_which_keys_it_lacks() {
     let mut world = World::new();
     subscribed_with(&mut world, "team");
+    world.sql.batch_execute("CREATE ROLE ann LOGIN; GRANT calsync_reader TO ann").expect("who owns nothing");
     let standby = world.cluster.standby();
     let mut sql = standby.connect("postgres");
     let health = "SELECT calsync_health()->>'problems'";
@@ -109,6 +110,10 @@ fn a_standby_tells_beforehand_which_keys_it_lacks() {
     let missing = "SELECT string_agg(key_id, ' ') FROM calsync_keys() WHERE line IS NULL AND credentials > 0";
     eventually("the keys tell it", || text(missing) == key);
     assert!(text(health).contains("1 keys are not on this standby, which 1 credentials need"), "{}", text(health));
+    let mut ann = standby.connect_as("ann", "postgres").expect("ann");
+    let told: String = ann.query_one(health, &[]).expect("an answer").get(0);
+    assert!(told.contains("not all keys are on this standby"), "{told}");
+    assert!(!told.contains("credentials need") && !told.contains('1'), "how many is not hers to know: {told}");
     append(&standby, &format!("{}\n", last_line(&world.cluster)));
     assert_eq!((text(missing), text(health)), (String::new(), "[]".to_owned()));
 }
@@ -148,7 +153,9 @@ fn a_key_that_is_brought_to_the_standby_first_survives_the_failover() {
 
     append(&standby, line);
     append(&world.cluster, line);
-    world.sql.batch_execute("SELECT calsync_rotate_key()").expect("rotated");
+    // The application uses it before the rotation does.
+    add(&mut world.sql, "since");
+    world.sql.batch_execute("SELECT calsync_rotate_key(false)").expect("rotated");
 
     assert_ne!(world.text(KEY, "team"), before, "the key that was brought seals");
     assert!(!world.cluster.log().contains(FOLLOWED), "no other was made: {}", world.cluster.log());

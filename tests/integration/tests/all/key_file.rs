@@ -238,7 +238,7 @@ fn only_who_owns_the_tables_rotates_the_key() {
     let mut world = World::new();
     world
         .sql
-        .batch_execute("CREATE ROLE ann LOGIN; GRANT calsync_operator TO ann; GRANT EXECUTE ON FUNCTION calsync_rotate_key() TO ann")
+        .batch_execute("CREATE ROLE ann LOGIN; GRANT calsync_operator TO ann; GRANT EXECUTE ON FUNCTION calsync_rotate_key(boolean) TO ann")
         .expect("a role");
     let mut ann = world.cluster.connect_as("ann", "postgres").expect("ann");
 

@@ -42,6 +42,11 @@ fn rotate(sql: &mut Client) -> i64 {
     sql.query_one("SELECT calsync_rotate_key()", &[]).expect("rotated").get(0)
 }
 
+/// The same without a key being added.
+fn take_over(sql: &mut Client) -> i64 {
+    sql.query_one("SELECT calsync_rotate_key(false)", &[]).expect("rotated").get(0)
+}
+
 /// Line of the file, does it seal, how many credentials of this database.
 fn keys(sql: &mut Client) -> Vec<(Option<i32>, bool, i64)> {
     let rows = sql.query("SELECT line, seals, credentials FROM calsync_keys()", &[]).expect("the keys");
@@ -57,11 +62,18 @@ fn is_up_to_date(sql: &mut Client) -> bool {
 fn when_each_database_was_rotated_once_all_lines_but_the_last_can_go() {
     let mut world = synced();
     let mut second = second(&world);
+    world.cluster.run("createdb", &["third"]);
+    let mut third = world.cluster.connect("third");
+    third.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension");
 
-    assert_eq!((rotate(&mut world.sql), rotate(&mut second)), (1, 1));
+    assert_eq!(rotate(&mut world.sql), 1);
+    // Where there was none before, all is sealed with the newest.
+    third.execute("SELECT calsync_add_credential('since', 'google', $1)", &[&oauth()]).expect("added");
+    assert_eq!((take_over(&mut second), take_over(&mut third)), (1, 0));
 
     assert_eq!(keys(&mut world.sql), [(Some(3), false, 0), (Some(5), true, 1)]);
     assert_eq!(keys(&mut second), keys(&mut world.sql), "they came to the same key");
+    assert_eq!(keys(&mut third), keys(&mut world.sql), "they came to the same key");
     let path = world.cluster.home().join("data/calsync.key");
     let text = fs::read_to_string(&path).expect("the key file");
     fs::write(&path, text.lines().last().expect("a line")).expect("written");
@@ -74,24 +86,79 @@ fn when_each_database_was_rotated_once_all_lines_but_the_last_can_go() {
 }
 
 #[test]
-fn a_rotation_adds_a_key_only_where_all_is_sealed_with_the_newest() {
+fn a_rotation_adds_a_key_where_the_newest_is_in_use_unless_it_is_told_not_to() {
     let mut world = synced();
     let mut second = second(&world);
     rotate(&mut world.sql);
     second.execute("SELECT calsync_add_credential('later', 'google', $1)", &[&oauth()]).expect("added");
     assert_eq!(keys(&mut second), [(Some(3), false, 1), (Some(5), true, 1)]);
 
-    assert_eq!(rotate(&mut second), 1, "the older one");
+    assert_eq!(take_over(&mut second), 1, "the older one");
+    assert_eq!(take_over(&mut second), 0, "none");
     assert_eq!(keys(&mut second), [(Some(3), false, 0), (Some(5), true, 2)]);
+    assert!(!world.cluster.log().contains("no key was added"), "nobody asked for one");
     assert_eq!(rotate(&mut second), 2, "both");
     assert_eq!(keys(&mut second), [(Some(3), false, 0), (Some(5), false, 0), (Some(7), true, 2)]);
     world.cluster.run("createdb", &["third"]);
     let mut third = world.cluster.connect("third");
     third.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension");
 
+    third.batch_execute("SET client_min_messages = error; SET log_min_messages = notice").expect("set");
     assert_eq!(rotate(&mut third), 0);
 
     assert_eq!(keys(&mut third).len(), 3, "where nothing is sealed no key is needed");
+    assert!(world.cluster.log().contains("no key was added"), "which whoever rotates is told");
+}
+
+#[test]
+fn a_rotation_that_shall_add_no_key_makes_no_file_either() {
+    let mut world = synced();
+    let path = world.cluster.home().join("data/calsync.key");
+    fs::remove_file(&path).expect("lost");
+
+    assert_eq!(take_over(&mut world.sql), 0);
+
+    assert!(!path.exists());
+    let log = world.cluster.log();
+    assert!(log.contains("credential \"team\" of role \"postgres\" is left as it is"), "{log}");
+}
+
+#[test]
+fn a_transaction_that_does_not_see_what_others_commit_cannot_rotate() {
+    let mut world = synced();
+    let mut other = world.cluster.connect("postgres");
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        other.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT 1")).expect("begun");
+        world.sql.execute("SELECT calsync_add_credential($1, 'google', $2)", &[&level, &oauth()]).expect("added");
+
+        let refused = other.query("SELECT calsync_rotate_key()", &[]).expect_err("it would be left, and nobody told");
+
+        let told = refused.as_db_error().expect("the server's");
+        assert_eq!(told.code().code(), "25001");
+        assert!(told.hint().is_some_and(|hint| hint.contains("BEGIN ISOLATION LEVEL READ COMMITTED")), "{told:?}");
+        other.batch_execute("ROLLBACK").expect("ended");
+    }
+    assert_eq!(keys(&mut world.sql).len(), 1, "no key was added");
+    assert_eq!(rotate(&mut other), 3, "as the hint says");
+}
+
+#[test]
+fn a_prepared_transaction_that_added_a_credential_is_told_with_what_ends_it() {
+    let mut world = World::with("max_prepared_transactions = 1");
+    world.add_credential("team", &oauth());
+    let mut other = world.cluster.connect("postgres");
+    other.batch_execute("BEGIN").expect("begun");
+    other.execute("SELECT calsync_add_credential('new', 'google', $1)", &[&oauth()]).expect("not committed");
+    other.batch_execute("PREPARE TRANSACTION 'forgotten'").expect("prepared");
+
+    assert_eq!(rotate(&mut world.sql), 1);
+
+    let log = world.cluster.log();
+    assert!(log.contains("It was not committed yet by a prepared transaction."), "{log}");
+    assert!(log.contains("pg_prepared_xacts names, is ended by COMMIT PREPARED or ROLLBACK PREPARED"), "{log}");
+    other.batch_execute("COMMIT PREPARED 'forgotten'").expect("as the hint says");
+    assert_eq!(take_over(&mut world.sql), 1, "as the hint says");
+    assert!(is_up_to_date(&mut world.sql) && keys(&mut world.sql).len() == 2, "without another key");
 }
 
 #[test]
@@ -129,7 +196,7 @@ fn a_forgotten_transaction_that_added_a_credential_holds_up_nobody_and_is_told()
 
     open.commit().expect("remembered");
     assert!(!is_up_to_date(&mut world.sql));
-    assert_eq!(rotate(&mut world.sql), 2, "what was left");
+    assert_eq!(take_over(&mut world.sql), 2, "what was left");
     assert!(is_up_to_date(&mut world.sql) && keys(&mut world.sql).len() == 2, "without another key");
 }
 

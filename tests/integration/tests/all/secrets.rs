@@ -176,8 +176,8 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
 fn shows_nothing(message: &str) -> bool {
     let ours = [
         "the secret of credential ",
-        "name must have between ",
-        "the provider of a credential must be ",
+        "name must have between 1 and ",
+        "the provider of a credential must be 'google'",
         "permission denied to read a file",
     ];
     let hidden = "Hidden: the statement names calsync_add_credential.";

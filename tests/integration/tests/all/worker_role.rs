@@ -342,6 +342,58 @@ fn a_worker_whose_role_comes_to_do_too_much_stops_syncing() {
 }
 
 #[test]
+fn a_worker_whose_role_becomes_a_member_of_a_mighty_one_stops_syncing() {
+    let mut world = World::synced();
+    world
+        .sql
+        .batch_execute("CREATE ROLE boss SUPERUSER; CREATE ROLE between; GRANT between TO calsync_worker")
+        .expect("roles");
+    // Whether it inherits or not, directly or by way of another: what it may become it is.
+    for (granted, to) in [
+        ("pg_execute_server_program", "calsync_worker"),
+        ("pg_read_server_files", "calsync_worker"),
+        ("pg_write_server_files", "calsync_worker"),
+        ("pg_read_all_data", "calsync_worker"),
+        ("pg_write_all_data", "calsync_worker"),
+        ("boss", "calsync_worker"),
+        ("boss", "between"),
+    ] {
+        let before = world.lists().len();
+        world.sync();
+        let syncs = world.lists().len();
+        assert!(syncs > before, "as long as it may, it syncs");
+
+        world.sql.batch_execute(&format!("GRANT {granted} TO {to}")).expect("a slip");
+        world.sql.batch_execute("SELECT calsync_sync()").expect("sync");
+
+        let told = format!("is a member of \"{granted}\"");
+        let log = |world: &World| world.cluster.log().matches(&told).count();
+        eventually("the log tells it", || log(&world) > usize::from(to == "between"));
+        assert!(problems(&mut world).contains(&told), "{}", problems(&mut world));
+        assert!(problems(&mut world).contains(&format!("REVOKE \"{granted}\" FROM \"calsync_worker\"")));
+        assert_eq!(world.lists().len(), syncs);
+        world.sql.batch_execute(&format!("REVOKE {granted} FROM {to}; SELECT pg_reload_conf()")).expect("mended");
+        eventually("its worker is back", || workers(&mut world, "postgres") == 1);
+        world.wait_until_idle();
+    }
+}
+
+/// Whoever may grant a role may grant it to anybody, who is not asked.
+#[test]
+fn nobody_stops_the_worker_by_making_it_a_member_of_his_team() {
+    let mut world = World::synced();
+    world.sql.batch_execute("CREATE ROLE mallory LOGIN; CREATE ROLE team ADMIN mallory").expect("roles");
+    let mut mallory = world.cluster.connect_as("mallory", "postgres").expect("mallory");
+    let syncs = world.lists().len();
+
+    mallory.batch_execute("GRANT team TO calsync_worker").expect("nobody is asked");
+
+    world.sql.batch_execute("SELECT calsync_sync()").expect("sync");
+    eventually("it syncs", || world.lists().len() > syncs);
+    assert_eq!(problems(&mut world), "");
+}
+
+#[test]
 fn who_owns_the_tables_reaches_nobody_who_calls() {
     let mut fed = Fed::new();
     fed.list(&[meeting("a", 1, "08:00", "09:00")]);
