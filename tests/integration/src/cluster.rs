@@ -168,7 +168,8 @@ impl Cluster {
 
     /// What it complains of, although it succeeds.
     pub fn complaints(&self, program: &str, arguments: &[&str]) -> String {
-        let (_, complaints) = self.output(program, arguments).unwrap_or_else(|complaint| panic!("{program}: {complaint}"));
+        let (_, complaints) =
+            self.output(program, arguments).unwrap_or_else(|complaint| panic!("{program}: {complaint}"));
         complaints
     }
 

@@ -282,7 +282,8 @@ fn a_cleaning_takes_and_counts_the_callers_own_and_nothing_of_others() {
     let mut fed = Fed::with("calsync.databases = 'nowhere'");
     fed.sql.batch_execute("CREATE ROLE app LOGIN; GRANT calsync_operator TO app").expect("a role");
     let mut app = fed.cluster.connect_as("app", "postgres").expect("connected");
-    app.batch_execute("SELECT calsync_subscribe('mine', 'none', options => '{\"changes\": true}')").expect("subscribed");
+    app.batch_execute("SELECT calsync_subscribe('mine', 'none', options => '{\"changes\": true}')")
+        .expect("subscribed");
     fed.subscribe("theirs", json!({"changes": true}));
     for calendar in ["mine", "theirs"] {
         fed.list_of(calendar, &[meeting("old", 1, "08:00", "09:00"), meeting("new", 1, "08:00", "09:00")]);

@@ -102,7 +102,7 @@ fn a_late_good_answer_to_a_replaced_credential_does_not_pardon_the_new_one() {
     world.wait_for_sync("c@x");
     let refusal = world.google.add_fault(Fault::error(401, "authError").on_calendar("a@x").always());
     world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
-    eventually("it is refused", || world.text(REFUSED, "team") != "");
+    eventually("it is refused", || !world.text(REFUSED, "team").is_empty());
     world.google.remove_fault(refusal);
     world.google.clear_log();
     world.google.add_fault(Fault::latency(Duration::from_secs(3)).on_calendar("a@x").times(1));
@@ -112,7 +112,7 @@ fn a_late_good_answer_to_a_replaced_credential_does_not_pardon_the_new_one() {
     world.google.add_fault(Fault::error(401, "authError").on_calendar("c@x").always());
     world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("replaced");
     world.sql.execute("SELECT calsync_sync('c@x')", &[]).expect("sync");
-    eventually("the new one is refused", || world.text(REFUSED, "team") != "");
+    eventually("the new one is refused", || !world.text(REFUSED, "team").is_empty());
     let refused_at = world.text(REFUSED, "team");
 
     let answered = "SELECT count(*) FROM calsync.subscription WHERE calendar = 'a@x' AND state = 'active'";
