@@ -49,7 +49,7 @@ TO calsync_reader;
 GRANT SELECT ON calsync.visible_subscription, calsync.owned_subscription TO calsync_reader;
 GRANT EXECUTE ON PROCEDURE calsync_run(integer) TO calsync_operator;
 
--- What an operator looks at and does; for all calendars of the database calsync_cleanup, for the role's own the others.
+-- What an operator looks at and does.
 GRANT SELECT ON calsync.progress, calsync.stat_provider TO calsync_reader;
 -- Numbers without names of calendars: of all databases.
 GRANT SELECT ON calsync.stat_worker TO calsync_operator;

@@ -19,7 +19,8 @@ CREATE FUNCTION calsync_cleanup()
 RETURNS TABLE (what text, removed bigint)
 LANGUAGE c VOLATILE ROWS 5 COST 100000 AS 'MODULE_PATHNAME', 'calsync_cleanup_wrapper';
 COMMENT ON FUNCTION calsync_cleanup IS
-    'Removes what is past its time, of all calendars of the database, and says how much: what the worker does once a day';
+    'Removes what is past its time, of the calendars that the role owns, and says how much: what the worker does once a day. '
+    'Of all, where the role is a superuser or a member of calsync_worker. Holds them until the transaction ends';
 
 CREATE FUNCTION calsync_health()
 RETURNS jsonb LANGUAGE c STABLE COST 10000 AS 'MODULE_PATHNAME', 'calsync_health_wrapper';

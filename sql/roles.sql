@@ -100,11 +100,15 @@ BEGIN
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', one.what, one.name, one.grantee);
     END LOOP;
-    -- Whoever could make a table with a column of such a type would hold up a change of it. Arrays follow their elements.
+    -- Whoever could make a table with a column of such a type would hold up a change of it. Arrays follow their elements. The
+    -- row types of tables and views stay as they are: pg_dump would warn of each at every dump, and whoever may read a view
+    -- holds up a change of it anyway, by a view of his own.
     FOR one IN
         SELECT pg_catalog.format('calsync.%I', t.typname) AS name FROM pg_catalog.pg_type AS t
+        LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
         WHERE t.typnamespace OPERATOR(pg_catalog.=) 'calsync'::pg_catalog.regnamespace
           AND t.typelem OPERATOR(pg_catalog.=) 0
+          AND coalesce(c.relkind, 'c') OPERATOR(pg_catalog.=) 'c'
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', one.name);
     END LOOP;

@@ -9,6 +9,7 @@ use crate::error::{Error, Report};
 use crate::store::owner::{as_owner, as_writing_owner, caller, may_do_everything};
 use crate::store::plan::under_one_snapshot;
 use crate::store::retention::{self, Removed};
+use crate::store::whose::Whose;
 use crate::store::{availability, integrity, repair};
 
 type Problem = (Option<String>, String, Option<String>, String);
@@ -101,14 +102,16 @@ fn meant(role: pg_sys::Oid, calendars: Option<Array<'_, &str>>) -> Result<Vec<(i
 #[pg_extern(sql = false)]
 fn calsync_cleanup() -> TableIterator<'static, (name!(what, String), name!(removed, i64))> {
     let clean = || -> Result<Removed, Error> {
+        // What goes is locked until the caller's transaction ends, which may be never: nothing of anybody else's.
+        let whose = Whose::of(caller())?;
         as_writing_owner(c"calsync_cleanup()", || {
             let mut removed = Removed::default();
-            for id in retention::all()? {
+            for id in retention::all(&whose)? {
                 pgrx::check_for_interrupts!();
                 removed.add(retention::clean(id)?);
             }
             loop {
-                let batch = retention::forget_history()?;
+                let batch = retention::forget_history(&whose)?;
                 removed.add(batch);
                 if !retention::is_whole_batch(batch) {
                     return Ok(removed);

@@ -52,6 +52,6 @@ pub fn run(transactions: &mut impl Transactions, whose: &Whose, at_most: usize) 
         }
         more |= ids.len() == at_most && (failures == 0 || !task.returns_at_once);
     }
-    let history = transactions.run(&mut retention::forget_history)?;
+    let history = transactions.run(&mut || retention::forget_history(&Whose::EVERYBODYS))?;
     Ok(more || retention::is_whole_batch(history))
 }

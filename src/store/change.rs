@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 
 use super::subscription::Subscription;
 use super::time::{self, Micros};
+use super::whose::{Whose, is_of_theirs};
 use crate::error::Error;
 use crate::settings;
 
@@ -262,21 +263,25 @@ pub fn since(subscription: i64, since: i64) -> Result<Option<Vec<Change>>, Error
 
 /// Removes changes past `calsync.change_retention`, but of each calendar the last of them, which tells whether somebody
 /// who comes back has missed any. At most `limit`; returns how many.
-pub fn forget(limit: i64) -> Result<i64, Error> {
+pub fn forget(whose: &Whose, limit: i64) -> Result<i64, Error> {
     let until = time::timestamp(time::now() - settings::change_retention())?;
     Spi::connect_mut(|client| {
         let table = client.update(
-            "WITH past AS ( \
-                 SELECT c.subscription_id, c.change_id FROM calsync.change AS c \
-                 WHERE c.changed_at < $1 AND EXISTS ( \
-                     SELECT FROM calsync.change AS n WHERE n.subscription_id = c.subscription_id \
-                         AND n.change_id > c.change_id AND n.changed_at < $1) LIMIT $2 FOR UPDATE OF c SKIP LOCKED), \
-             gone AS ( \
-                 DELETE FROM calsync.change AS c USING past \
-                 WHERE c.subscription_id = past.subscription_id AND c.change_id = past.change_id RETURNING 1) \
-             SELECT count(*) FROM gone",
+            &format!(
+                "WITH past AS ( \
+                     SELECT c.subscription_id, c.change_id FROM calsync.change AS c \
+                     WHERE c.changed_at < $1 AND EXISTS ( \
+                         SELECT FROM calsync.change AS n WHERE n.subscription_id = c.subscription_id \
+                             AND n.change_id > c.change_id AND n.changed_at < $1) \
+                         AND {} LIMIT $2 FOR UPDATE OF c SKIP LOCKED), \
+                 gone AS ( \
+                     DELETE FROM calsync.change AS c USING past \
+                     WHERE c.subscription_id = past.subscription_id AND c.change_id = past.change_id RETURNING 1) \
+                 SELECT count(*) FROM gone",
+                is_of_theirs("c.subscription_id", 3)
+            ),
             None,
-            &[until.into(), limit.into()],
+            &[until.into(), limit.into(), whose.parameter()],
         )?;
         Ok(table.first().get_one()?.unwrap_or_default())
     })

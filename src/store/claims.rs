@@ -194,7 +194,9 @@ fn queues(
     Ok(found)
 }
 
-/// In the order of their owners. Walks the index of turns once, from owner to owner; what is due of one is not walked.
+/// In the order of their owners. Walks the index of turns once, from owner to owner. What is due of one is walked as far as
+/// the first calendar that may be claimed: past all that wait for a credential which is spent, limited or refused. What that
+/// costs, where they are very many, is in docs/reliability.md ("Turns").
 fn queues_after(
     after: &str,
     now: DateTime<Utc>,

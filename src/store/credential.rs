@@ -218,19 +218,20 @@ pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
     })
 }
 
-/// The provider accepts it again, which brings its calendars back.
-pub fn accepted(owner: &str, name: &str) -> Result<(), Error> {
-    Spi::connect_mut(|client| {
-        client.update(
+/// The provider accepts it again, which brings its calendars back. Nothing where it was replaced since the request was sent:
+/// nobody knows what the provider says of the new one.
+pub fn accepted((owner, name, generation): Held) -> Result<(), Error> {
+    let accepted = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let table = client.update(
             "UPDATE calsync.credential SET refused_at = NULL, unopened_at = NULL, retry_at = NULL, failures = 0, \
                  last_error = NULL \
-             WHERE owner = $1::name AND name = $2",
+             WHERE owner = $1::name AND name = $2 AND generation = $3 RETURNING name",
             None,
-            &[owner.into(), name.into()],
+            &[owner.into(), name.into(), generation.into()],
         )?;
-        Ok::<(), Error>(())
+        Ok(!table.is_empty())
     })?;
-    make_due(owner, name, WAITING)
+    if accepted { make_due(owner, name, WAITING) } else { Ok(()) }
 }
 
 /// Forgets a credential; false where there is none.

@@ -85,8 +85,8 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
         Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
         Problem::UnknownGuest => "no longer shared with it",
         Problem::UnknownOwner => {
-            "none: rename the role back; or, as a superuser, set the owner in calsync.subscription and \
-             calsync.credential; or unsubscribe the calendar"
+            "none: rename the role back; or, as a superuser, set the owner in calsync.subscription, \
+             calsync.credential and calsync.channel; or unsubscribe the calendar"
         }
         Problem::NeverDue | Problem::PushLost => "due now",
         Problem::UnknownTimeZone => "none: unsubscribe the calendar, and subscribe it with a zone that is known",

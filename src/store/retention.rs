@@ -17,7 +17,7 @@ use pgrx::prelude::*;
 
 use super::expansion::{self, CHUNK};
 use super::subscription::{self, Subscription, TryLock};
-use super::whose::{Whose, is_theirs};
+use super::whose::{Whose, is_of_theirs, is_theirs};
 use super::{change, time};
 use crate::error::Error;
 use crate::settings;
@@ -72,19 +72,19 @@ pub fn take_to_clean(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     })
 }
 
-/// Every calendar.
-pub fn all() -> Result<Vec<i64>, Error> {
-    ids("SELECT subscription_id FROM calsync.subscription ORDER BY subscription_id", &[])
-}
-
-fn ids(sql: &str, arguments: &[DatumWithOid]) -> Result<Vec<i64>, Error> {
+/// Every calendar of these owners, in the order in which everybody locks them.
+pub fn all(whose: &Whose) -> Result<Vec<i64>, Error> {
     Spi::connect(|client| {
-        let table = client.select(sql, None, arguments)?;
+        let sql = format!(
+            "SELECT subscription_id FROM calsync.subscription WHERE {} ORDER BY subscription_id",
+            is_theirs("owner", 1)
+        );
+        let table = client.select(&sql, None, &[whose.parameter()])?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
     })
 }
 
-/// The same, of a statement that locks what it finds.
+/// Of a statement that locks what it finds.
 fn lockable_ids(sql: &str, arguments: &[DatumWithOid]) -> Result<Vec<i64>, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(sql, None, arguments)?;
@@ -200,28 +200,34 @@ fn forget_rounds(id: i64) -> Result<i64, Error> {
     )
 }
 
-/// Removes history and changes past their time, a batch of each. Returns how many; a whole batch means that there is
-/// more.
-pub fn forget_history() -> Result<Removed, Error> {
+/// Removes history, changes and channels of these owners past their time, a batch of each. Returns how many; a whole batch
+/// means that there is more.
+pub fn forget_history(whose: &Whose) -> Result<Removed, Error> {
     let until = time::timestamp(time::now() - HISTORY)?;
     let sync_runs = count(
-        "WITH gone AS ( \
-             DELETE FROM calsync.sync_run WHERE (subscription_id, run_id) IN ( \
-                 SELECT subscription_id, run_id FROM calsync.sync_run WHERE finished_at < $1 LIMIT $2 \
-                 FOR UPDATE SKIP LOCKED) RETURNING 1) \
-         SELECT count(*) FROM gone",
-        &[until.into(), BATCH.into()],
+        &format!(
+            "WITH gone AS ( \
+                 DELETE FROM calsync.sync_run WHERE (subscription_id, run_id) IN ( \
+                     SELECT r.subscription_id, r.run_id FROM calsync.sync_run AS r \
+                     WHERE r.finished_at < $1 AND {} LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1) \
+             SELECT count(*) FROM gone",
+            is_of_theirs("r.subscription_id", 3)
+        ),
+        &[until.into(), BATCH.into(), whose.parameter()],
     )?;
     let channels = count(
-        "WITH gone AS ( \
-             DELETE FROM calsync.channel WHERE channel_id IN ( \
-                 SELECT channel_id FROM calsync.channel \
-                 WHERE state = 'ended' AND ended_at < $1 OR state = 'refused' AND due_at < $1 LIMIT $2 \
-                 FOR UPDATE SKIP LOCKED) RETURNING 1) \
-         SELECT count(*) FROM gone",
-        &[time::timestamp(time::now() - WAITING)?.into(), BATCH.into()],
+        &format!(
+            "WITH gone AS ( \
+                 DELETE FROM calsync.channel WHERE channel_id IN ( \
+                     SELECT channel_id FROM calsync.channel \
+                     WHERE (state = 'ended' AND ended_at < $1 OR state = 'refused' AND due_at < $1) AND {} LIMIT $2 \
+                     FOR UPDATE SKIP LOCKED) RETURNING 1) \
+             SELECT count(*) FROM gone",
+            is_theirs("owner", 3)
+        ),
+        &[time::timestamp(time::now() - WAITING)?.into(), BATCH.into(), whose.parameter()],
     )?;
-    Ok(Removed { sync_runs, changes: change::forget(BATCH)?, channels, ..Removed::default() })
+    Ok(Removed { sync_runs, changes: change::forget(whose, BATCH)?, channels, ..Removed::default() })
 }
 
 /// Whether [`forget_history`] must be called again.

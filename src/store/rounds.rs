@@ -145,8 +145,8 @@ pub fn commit(
         let next = next_poll(counts.changed());
         set_poll_interval(id, next)?;
         finish(id, next.at)?;
-        if let Some((owner, name)) = failing {
-            credential::accepted(&owner, &name)?;
+        if let (Some((owner, name)), Some(generation)) = (failing, claim.generation) {
+            credential::accepted((&owner, &name, generation))?;
         }
         if progress.full_sync || counts.changed() {
             record(id, progress, "committed", Some(counts), None)?;

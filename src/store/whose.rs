@@ -37,3 +37,11 @@ impl Whose {
 pub fn is_theirs(owner: &str, number: u32) -> String {
     format!("(${number}::text[] IS NULL OR {owner} = ANY (${number}::text[]::name[]))")
 }
+
+/// The same, of the owner of the calendar whose `subscription_id` this column is.
+pub fn is_of_theirs(subscription_id: &str, number: u32) -> String {
+    format!(
+        "(${number}::text[] IS NULL OR EXISTS (SELECT FROM calsync.subscription AS whose \
+         WHERE whose.subscription_id = {subscription_id} AND whose.owner = ANY (${number}::text[]::name[])))"
+    )
+}

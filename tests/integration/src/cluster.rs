@@ -163,6 +163,18 @@ impl Cluster {
 
     /// The same; where it fails, what it complains of.
     pub fn try_run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
+        self.output(program, arguments).map(|(output, _)| output)
+    }
+
+    /// What it complains of, although it succeeds.
+    pub fn complaints(&self, program: &str, arguments: &[&str]) -> String {
+        let (_, complaints) =
+            self.output(program, arguments).unwrap_or_else(|complaint| panic!("{program}: {complaint}"));
+        complaints
+    }
+
+    /// What it writes to stdout and stderr; where it fails, to stderr.
+    fn output(&self, program: &str, arguments: &[&str]) -> Result<(String, String), String> {
         let output = as_server(&self.bin.join(program))
             .args(arguments)
             .env("PGHOST", self.home.path())
@@ -170,7 +182,8 @@ impl Cluster {
             .output()
             .unwrap_or_else(|error| panic!("{program} does not run: {error}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        let complaints = text(&output.stderr);
+        if output.status.success() { Ok((text(&output.stdout), complaints)) } else { Err(complaints) }
     }
 
     /// A place that the server's user may write to.

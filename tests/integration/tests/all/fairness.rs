@@ -216,3 +216,29 @@ fn where_there_are_more_owners_than_are_looked_at_together_none_is_left_out() {
         assert_eq!(world.count("SELECT count(*) FROM calsync.subscription WHERE state <> 'active'"), left);
     }
 }
+
+#[test]
+fn a_tenants_forgotten_cleaning_holds_up_nobody_else() {
+    let mut world = World::new();
+    let mut app = operator(&mut world, "app");
+    let mut other = operator(&mut world, "other");
+    subscribe(&world, &mut app, "app", 1);
+    subscribe(&world, &mut other, "other", 2);
+    eventually("all are synced", || {
+        world.count("SELECT count(*) FROM calsync.subscription WHERE state = 'active'") == 3
+    });
+    other.batch_execute("SET lock_timeout = '3s'").expect("set");
+    for (day, holding) in [(3, "calsync_cleanup()"), (4, "calsync_repair()")] {
+        app.batch_execute(&format!("BEGIN; SELECT {holding}")).expect("not committed");
+
+        world.meeting_of("other0@x", day, "08:00", "09:00");
+        other.batch_execute("SELECT calsync_sync('other0@x')").expect(holding);
+        let expected = format!("+{day} 08:00 to 09:00");
+        eventually(&format!("the worker follows her calendar beside {holding}"), || {
+            world.busy_of("other0@x").contains(&expected)
+        });
+        other.batch_execute("BEGIN; SELECT calsync_unsubscribe('other1@x'); ROLLBACK").expect(holding);
+
+        app.batch_execute("COMMIT").expect("remembered");
+    }
+}

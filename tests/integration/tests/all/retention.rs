@@ -276,3 +276,30 @@ fn the_worker_cleans_each_calendar_once_a_day() {
     fed.sql.batch_execute("CALL calsync_run()").expect("run");
     assert_eq!(ids(&mut fed), Vec::<String>::new());
 }
+
+#[test]
+fn a_cleaning_takes_and_counts_the_callers_own_and_nothing_of_others() {
+    let mut fed = Fed::with("calsync.databases = 'nowhere'");
+    fed.sql.batch_execute("CREATE ROLE app LOGIN; GRANT calsync_operator TO app").expect("a role");
+    let mut app = fed.cluster.connect_as("app", "postgres").expect("connected");
+    app.batch_execute("SELECT calsync_subscribe('mine', 'none', options => '{\"changes\": true}')")
+        .expect("subscribed");
+    fed.subscribe("theirs", json!({"changes": true}));
+    for calendar in ["mine", "theirs"] {
+        fed.list_of(calendar, &[meeting("old", 1, "08:00", "09:00"), meeting("new", 1, "08:00", "09:00")]);
+    }
+    let past = "UPDATE calsync.event SET starts_at = starts_at - interval '90 days', ends_at = ends_at - interval '90 days' \
+            WHERE event_id = 'old'; \
+        UPDATE calsync.sync_run SET finished_at = now() - interval '8 days'; \
+        UPDATE calsync.change SET changed_at = now() - interval '90 days'; \
+        INSERT INTO calsync.channel (channel_id, provider, owner, remote_id, state, address, token_hash, expires_at, \
+            ended_at, home) \
+        SELECT owner, 'google', owner, 'x', 'ended', 'https://x', sha256('x'), now(), now() - interval '2 days', NULL \
+        FROM (SELECT DISTINCT owner FROM calsync.subscription) AS owners";
+    fed.sql.batch_execute(past).expect("months pass");
+    let all = ["changes: 1", "past events: 1", "push channels: 1", "sync runs: 1"];
+
+    assert_eq!(clean(&mut app), all, "of two owners");
+    assert_eq!(clean(&mut app), [""; 0]);
+    assert_eq!(clean(&mut fed.sql), all, "who may do everything cleans what is left");
+}

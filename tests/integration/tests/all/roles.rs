@@ -1,7 +1,7 @@
 //! Whose calendar it is, where golden SQL cannot show it.
 
 use calsync_integration::items::{at, meeting};
-use calsync_integration::{Fed, World, sqlstate};
+use calsync_integration::{ALICE, Fed, Pushed, World, eventually, sqlstate};
 use serde_json::json;
 
 #[test]
@@ -326,4 +326,48 @@ fn nothing_that_an_operator_may_ask_shows_a_title() {
         let refused = format!("SELECT * FROM {}", refused.replace("DAY", &day));
         assert_eq!(sqlstate(&operator.batch_execute(&refused).expect_err(&refused)), "42501", "{refused}");
     }
+}
+
+/// What docs/security.md has a superuser type after a rename.
+fn documented_after_a_rename() -> String {
+    let page = include_str!("../../../../docs/security.md");
+    let from = page.find("UPDATE calsync.subscription SET owner").expect("the page says so");
+    page[from..].lines().take_while(|line| !line.starts_with("```")).collect()
+}
+
+#[test]
+fn after_a_rename_what_is_documented_gives_the_new_name_all_that_the_old_one_had() {
+    let mut pushed = Pushed::new();
+    let world = &mut pushed.world;
+    world
+        .sql
+        .batch_execute(
+            "CREATE ROLE old_name LOGIN; CREATE ROLE host LOGIN; GRANT calsync_operator TO old_name, host; \
+             SET ROLE host; SELECT calsync_subscribe('hall', 'none'); SELECT calsync_share('hall', 'old_name'); RESET ROLE",
+        )
+        .expect("roles");
+    let mut tenant = world.cluster.connect_as("old_name", "postgres").expect("connected");
+    tenant
+        .batch_execute(
+            "SELECT calsync_accept_share('hall', 'host'); SELECT calsync_add_credential('team', 'google', '{}')",
+        )
+        .expect("shared");
+    tenant.execute("SELECT calsync_subscribe($1, credential => 'team')", &[&ALICE]).expect("subscribed");
+    eventually("its channel is confirmed", || {
+        pushed.world.count("SELECT count(*) FROM calsync.channel WHERE state = 'open' AND confirmed_at IS NOT NULL")
+            == 1
+    });
+
+    pushed.world.sql.batch_execute("ALTER ROLE old_name RENAME TO new_name").expect("renamed");
+    pushed.world.sql.batch_execute(&documented_after_a_rename()).expect("typed");
+
+    let mut tenant = pushed.world.cluster.connect_as("new_name", "postgres").expect("connected");
+    let seen = tenant.query("SELECT calendar FROM calsync.status ORDER BY calendar", &[]);
+    let seen: Vec<String> = seen.expect("its calendars").iter().map(|row| row.get(0)).collect();
+    assert_eq!(seen, [ALICE, "hall"]);
+    tenant.execute("SELECT calsync_unsubscribe($1)", &[&ALICE]).expect("unsubscribed");
+    pushed.look();
+    pushed.wait_for_states(&["ended"]);
+    assert_eq!(pushed.world.google.channels().len(), 0, "it was stopped at Google");
+    tenant.batch_execute("SELECT calsync_drop_credential('team')").expect("its own");
 }

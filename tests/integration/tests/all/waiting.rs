@@ -96,6 +96,34 @@ fn what_a_provider_said_of_a_replaced_credential_no_longer_counts() {
 }
 
 #[test]
+fn a_late_good_answer_to_a_replaced_credential_does_not_pardon_the_new_one() {
+    let mut world = two();
+    world.others(&["c@x"], Some("team"));
+    world.wait_for_sync("c@x");
+    let refusal = world.google.add_fault(Fault::error(401, "authError").on_calendar("a@x").always());
+    world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
+    eventually("it is refused", || !world.text(REFUSED, "team").is_empty());
+    world.google.remove_fault(refusal);
+    world.google.clear_log();
+    world.google.add_fault(Fault::latency(Duration::from_secs(3)).on_calendar("a@x").times(1));
+    world.sql.execute("SELECT calsync_sync('a@x')", &[]).expect("sync");
+    eventually("it is asked whether the old one is accepted", || world.lists().len() == 1);
+
+    world.google.add_fault(Fault::error(401, "authError").on_calendar("c@x").always());
+    world.sql.batch_execute("SELECT calsync_add_credential('team', 'google', '{}')").expect("replaced");
+    world.sql.execute("SELECT calsync_sync('c@x')", &[]).expect("sync");
+    eventually("the new one is refused", || !world.text(REFUSED, "team").is_empty());
+    let refused_at = world.text(REFUSED, "team");
+
+    let answered = "SELECT count(*) FROM calsync.subscription WHERE calendar = 'a@x' AND state = 'active'";
+    eventually("the good answer has come", || world.count(answered) == 1);
+    assert_eq!(world.text(REFUSED, "team"), refused_at);
+}
+
+/// Since when the credential is refused; nothing where it is not.
+const REFUSED: &str = "SELECT coalesce(refused_at::text, '') FROM calsync.credential WHERE name = $1";
+
+#[test]
 fn a_replaced_credential_brings_its_calendars_back_at_once() {
     let mut world = two();
     let refusal = world.google.add_fault(Fault::error(401, "authError").on_calendar("a@x").always());

@@ -281,6 +281,13 @@ fn a_dump_is_whole_or_fails_and_restores_where_there_is_no_such_role() {
 }
 
 #[test]
+fn a_dump_complains_of_nothing() {
+    let fed = Fed::new();
+
+    assert_eq!(fed.cluster.complaints("pg_dump", &["-f", "/dev/null", "postgres"]), "");
+}
+
+#[test]
 fn a_calendar_without_a_worker_role_is_still_synced_in_the_foreground() {
     let mut world = World::with("calsync.databases = 'none of these'");
     world.google.add_calendar(&NewCalendar::new("ben@example.com")).expect("a calendar");
