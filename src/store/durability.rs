@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 
+use super::owner::set;
+
 /// Of the unit of work that is under way in this process.
 static NEED_NOT_LAST: AtomicBool = AtomicBool::new(false);
 
@@ -20,18 +22,7 @@ pub fn begin() {
 /// After it, and before the commit.
 pub fn end() {
     if NEED_NOT_LAST.swap(false, Ordering::Relaxed) {
-        // SAFETY: a plain call in a transaction, whose end undoes it.
-        unsafe {
-            pg_sys::set_config_option(
-                c"synchronous_commit".as_ptr(),
-                c"off".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_LOCAL,
-                true,
-                0,
-                false,
-            );
-        }
+        // The transaction's end undoes it.
+        set(c"synchronous_commit", c"off", pg_sys::GucAction::GUC_ACTION_LOCAL);
     }
 }

@@ -57,7 +57,7 @@ pub fn be_silent() {
     }
 }
 
-fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+pub(super) fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     // SAFETY: a plain call on the main thread, with a setting that anybody may make.
     unsafe {
         pg_sys::set_config_option(
