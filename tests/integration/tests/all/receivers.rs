@@ -90,8 +90,13 @@ fn what_was_lost_before_the_python_receiver_is_found_by_the_slow_poll() {
     pushed.world.cluster.reconfigure(
         "calsync.poll_interval = '1s'\ncalsync.max_poll_interval = '1s'\ncalsync.push_poll_interval = '2s'",
     );
-    pushed.world.sql.execute("SELECT calsync_sync($1)", &[&ALICE]).expect("from now on by these");
-    eventually("it is found", || pushed.world.busy().len() == 1);
+    // The worker may be woken before it has read them.
+    eventually("from now on by these", || {
+        pushed.world.sync();
+        pushed.world.count("SELECT count(*) FROM calsync.subscription WHERE next_sync_at < now() + interval '1 min'")
+            == 1
+    });
+    assert_eq!(pushed.world.busy().len(), 1, "it is found");
     pushed.world.meeting(4, "08:00", "09:00");
     eventually("and what is lost from now on", || pushed.world.busy().len() == 2);
 
