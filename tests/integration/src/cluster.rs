@@ -79,10 +79,15 @@ impl Cluster {
         std::fs::rename(&after, &path).expect("the configuration can be replaced");
     }
 
-    /// Adds lines to the configuration and has it read.
+    /// Adds lines to the configuration and has it read: by a session, to which the postmaster passes it on with the workers.
     pub fn reconfigure(&self, lines: &str) {
         self.configure(lines);
+        let mut session = self.connect("postgres");
+        let mut loaded =
+            || -> String { session.query_one("SELECT pg_conf_load_time()::text", &[]).expect("a time").get(0) };
+        let before = loaded();
         let _: bool = self.connect("postgres").query_one("SELECT pg_reload_conf()", &[]).expect("reload").get(0);
+        eventually("the configuration is read", || loaded() != before);
     }
 
     pub fn start_again(&mut self) {
