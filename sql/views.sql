@@ -51,7 +51,8 @@ ORDER BY s.calendar, s.owner;
 COMMENT ON VIEW calsync.status IS
     'One row a calendar: how it stands, since when, what went wrong. subscription_id: to join calsync_events(). events: without '
     'deleted occurrences; flagged: events that could not be understood; pushed: the provider tells of changes, otherwise it is '
-    'polled; push_error: why the last push channel could not be opened or stopped';
+    'polled; push_error: why the last push channel could not be opened or stopped. Of a shared calendar the reader is told no '
+    'error and no token';
 
 CREATE VIEW calsync.shares WITH (security_barrier) AS
 SELECT * FROM (

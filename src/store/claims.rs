@@ -1,7 +1,8 @@
 //! Claims: which calendars are due, and who may sync them now.
 //!
 //! A claim gives the calendar's `lease` number to its holder, and moves `next_sync_at` to the end of the lease, so that
-//! a round that dies is repeated; `due_at` keeps when it was due, for a claim that is given back; see [`super::rounds`] for what the number is worth.
+//! a round that dies is repeated; `due_at` keeps when it was due, for a claim that is given back. What the number is worth:
+//! see [`super::rounds`].
 //!
 //! Losing a claim in a crash costs nothing (whoever claimed has died, too), so claims do not wait for the disk.
 

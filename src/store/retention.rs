@@ -54,8 +54,8 @@ impl Removed {
     }
 }
 
-/// Takes calendars of these owners that were not cleaned for a day, those that waited longest first. They count as cleaned from now on:
-/// one that cannot be cleaned is tried again tomorrow, and does not stand before the others until then.
+/// Takes calendars of these owners that were not cleaned for a day, those that waited longest first. They count as cleaned
+/// from now on: one that cannot be cleaned is tried again tomorrow, and does not stand before the others until then.
 pub fn take_to_clean(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     Spi::connect_mut(|client| {
         let sql = format!(
@@ -247,8 +247,8 @@ pub fn complete(subscription: &mut Subscription) -> Result<(), Error> {
     })
 }
 
-/// Calendars of these owners whose pruned events are wanted again because `calsync.retention` was raised. What the application feeds is
-/// not among them: nobody but the application can list it.
+/// Calendars of these owners whose pruned events are wanted again because `calsync.retention` was raised. What the
+/// application feeds is not among them: nobody but the application can list it.
 pub fn to_relist(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     lockable_ids(
         &format!(
