@@ -18,7 +18,8 @@ use crate::store::{claims, time};
 
 /// The longest sleep: windows slide and history ends by the clock.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// The pause after a unit of work failed that is nobody's in particular.
+/// The pause after a unit of work failed that is nobody's in particular, and until it is looked whether what is in the way
+/// of all of them was mended: nobody tells the worker of a GRANT.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The pause after looking for work in vain.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -119,7 +120,7 @@ impl Worker {
                         complain(&impediment);
                         complained = Some(impediment);
                     }
-                    latch::wait_for(None, Some(HEARTBEAT));
+                    latch::wait_for(None, Some(PAUSE));
                     continue;
                 }
                 None => {

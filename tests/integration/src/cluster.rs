@@ -79,9 +79,18 @@ impl Cluster {
         std::fs::rename(&after, &path).expect("the configuration can be replaced");
     }
 
-    /// Adds lines to the configuration and has it read: by a session, to which the postmaster passes it on with the workers.
+    /// Adds lines to the configuration and has it read.
     pub fn reconfigure(&self, lines: &str) {
         self.configure(lines);
+        self.reload();
+    }
+
+    /// Has the configuration read, until it was: by a session, to which the postmaster passes it on with the launcher and
+    /// the workers.
+    ///
+    /// Whoever wants them to look round for what he did before commits that first. In one string of statements they would
+    /// be woken within the transaction, see nothing new and sleep on.
+    pub fn reload(&self) {
         let mut session = self.connect("postgres");
         let mut loaded =
             || -> String { session.query_one("SELECT pg_conf_load_time()::text", &[]).expect("a time").get(0) };
