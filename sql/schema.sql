@@ -116,15 +116,27 @@ COMMENT ON COLUMN calsync.subscription.lease IS
 CREATE TABLE calsync.share (
     subscription_id bigint NOT NULL,
     role            name NOT NULL,
+    offer           bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    accepted_at     timestamptz,
     PRIMARY KEY (subscription_id, role)
 );
 COMMENT ON TABLE calsync.share IS
-    'Roles besides the owner that may ask about a calendar; see calsync_share(). To read: calsync.shares';
+    'Roles besides the owner to which it is offered to ask about a calendar; see calsync_share(). Written by owners. To read: '
+    'calsync.shares';
 COMMENT ON COLUMN calsync.share.role IS 'By name, as the owner is; its members may ask, too';
-COMMENT ON COLUMN calsync.share.accepted_at IS
-    'Since when it counts: when somebody who speaks for the role agreed; null: it is only offered';
+COMMENT ON COLUMN calsync.share.offer IS 'Counted, so that an answer belongs to one offer: what is offered again is asked again';
+
+CREATE TABLE calsync.share_answer (
+    subscription_id bigint NOT NULL,
+    offer           bigint NOT NULL,
+    accepted        boolean NOT NULL,
+    answered_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (subscription_id, offer)
+);
+COMMENT ON TABLE calsync.share_answer IS
+    'What was answered to offers of calsync.share. Written by guests, in rows of their own: an answer whose transaction is '
+    'open keeps no owner from taking the offer back';
+COMMENT ON COLUMN calsync.share_answer.accepted IS 'From answered_at on the share counts; false: it was refused';
 
 CREATE TABLE calsync.event (
     subscription_id     bigint NOT NULL,
@@ -389,6 +401,8 @@ COMMENT ON TABLE calsync.staged_event IS
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription_subscription_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.share', '');
+SELECT pg_catalog.pg_extension_config_dump('calsync.share_offer_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('calsync.share_answer', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.event', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.occurrence', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.busy', '');

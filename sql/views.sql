@@ -56,15 +56,18 @@ COMMENT ON VIEW calsync.status IS
 
 CREATE VIEW calsync.shares WITH (security_barrier) AS
 SELECT * FROM (
-SELECT s.calendar, s.owner, h.role, h.created_at, h.accepted_at
+SELECT s.calendar, s.owner, h.role, h.created_at, a.answered_at AS accepted_at
 FROM calsync.share AS h
 JOIN calsync.subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) h.subscription_id
-WHERE calsync.owns(s.owner)
-   OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-              WHERE r.rolname OPERATOR(pg_catalog.=) h.role
-                AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'))
+LEFT JOIN calsync.share_answer AS a
+       ON a.subscription_id OPERATOR(pg_catalog.=) h.subscription_id AND a.offer OPERATOR(pg_catalog.=) h.offer
+WHERE a.accepted IS NOT FALSE
+  AND (calsync.owns(s.owner)
+       OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                  WHERE r.rolname OPERATOR(pg_catalog.=) h.role
+                    AND pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')))
 OFFSET 0) AS visible
 ORDER BY calendar, owner, role;
 COMMENT ON VIEW calsync.shares IS
     'Who besides the owner may ask about a calendar: of the reader''s own calendars all, of others what concerns the '
-    'reader. Offered by calsync_share(), it counts once accepted_at is set: by calsync_accept_share()';
+    'reader. Offered by calsync_share(), it counts once accepted_at is set: by calsync_accept_share(). What was refused is not shown';

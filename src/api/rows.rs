@@ -11,7 +11,7 @@ use super::availability::TimeRange;
 use crate::store::availability::MicroWindow;
 use crate::store::time::Micros;
 
-/// The functions of the loop, without pgrx' guards (see src/store/scan.rs). As in Postgres 15; in 16 range_serialize
+/// The functions of the loop, without pgrx' guards (see src/store/scan). As in Postgres 15; in 16 range_serialize
 /// has one argument more.
 mod raw {
     use pgrx::pg_sys;

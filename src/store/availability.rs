@@ -125,13 +125,13 @@ impl Sight {
         };
         let role = self.role;
         let mut seen = None;
-        shares.of(id).each(|_, with| {
-            if may_use(role, with) {
+        shares.of(id).each(
+            |with| may_use(role, with),
+            |_| {
                 seen = Some(As::Guest);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
+                ControlFlow::Break(())
+            },
+        )?;
         Ok(seen)
     }
 
@@ -215,12 +215,15 @@ pub fn owned(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
 /// The subscription_id of each calendar that is shared with `role` and accepted, in order.
 pub fn shared(role: pg_sys::Oid) -> Result<Vec<i64>, Error> {
     let mut found = Vec::new();
-    Shares::all()?.each(|id, with| {
-        if found.last() != Some(&id) && may_use(role, with) {
-            found.push(id);
-        }
-        ControlFlow::Continue(())
-    })?;
+    Shares::all()?.each(
+        |with| may_use(role, with),
+        |id| {
+            if found.last() != Some(&id) {
+                found.push(id);
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
     Ok(found)
 }
 

@@ -185,7 +185,7 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
         )
     }
 
-    fn forget(&self, relation: pg_sys::Oid) {
+    pub fn forget(&self, relation: pg_sys::Oid) {
         let concerned = |layout: &Layout<COLUMNS>| [pg_sys::InvalidOid, layout.table, layout.index].contains(&relation);
         if self.known.get().as_ref().is_some_and(concerned) {
             self.known.set(None);
@@ -220,7 +220,5 @@ fn forget_what_changes() {
 
 /// InvalidOid: any may have changed. Called wherever Postgres accepts invalidations, so it only forgets.
 unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
-    super::scan::SUBSCRIPTION.with(|source| source.forget(relation));
-    super::scan::BUSY.with(|source| source.forget(relation));
-    super::scan::SHARE.with(|source| source.forget(relation));
+    super::scan::forget(relation);
 }

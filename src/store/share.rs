@@ -2,6 +2,10 @@
 //!
 //! A share is an offer until somebody who speaks for its guest accepts it. Otherwise whoever may share could answer for
 //! a name in somebody else's place, or make one that is in use mean two calendars.
+//!
+//! Offers (`calsync.share`) are written by owners, the answers to them (`calsync.share_answer`) by guests. Were they one row,
+//! a guest could keep what its owner takes back, by a refusal that it does not commit. An answer is to one offer: whoever
+//! offers again asks again.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -9,17 +13,40 @@ use pgrx::prelude::*;
 use super::owner::{may_see, speaks_for};
 use crate::error::{Error, literal};
 
-/// Offers the calendar to `with`; `accepted`: and that counts at once. Whether it counts now. The calendar is not locked: a
-/// guest that has its answer open would hold up the worker.
+/// Offers the calendar to `with`; `accepted`: and that counts at once. Whether it counts now. The calendar is not locked: it
+/// may be the worker's just now.
 pub fn add(subscription: i64, with: &str, accepted: bool) -> Result<bool, Error> {
     Spi::connect_mut(|client| {
-        let table = client.update(
-            "INSERT INTO calsync.share AS h (subscription_id, role, accepted_at) \
-             VALUES ($1, $2::name, CASE WHEN $3 THEN now() END) \
-             ON CONFLICT (subscription_id, role) DO UPDATE SET accepted_at = coalesce(h.accepted_at, excluded.accepted_at) \
-             RETURNING accepted_at IS NOT NULL",
+        let share = [subscription.into(), with.into()];
+        // What was refused is offered anew.
+        client.update(
+            "DELETE FROM calsync.share AS h USING calsync.share_answer AS a \
+             WHERE h.subscription_id = $1 AND h.role = $2::name \
+                 AND a.subscription_id = h.subscription_id AND a.offer = h.offer AND NOT a.accepted",
             None,
-            &[subscription.into(), with.into(), accepted.into()],
+            &share,
+        )?;
+        client.update(
+            "INSERT INTO calsync.share (subscription_id, role) VALUES ($1, $2::name) ON CONFLICT DO NOTHING",
+            None,
+            &share,
+        )?;
+        if accepted {
+            client.update(
+                "INSERT INTO calsync.share_answer AS a (subscription_id, offer, accepted) \
+                 SELECT h.subscription_id, h.offer, true FROM calsync.share AS h \
+                 WHERE h.subscription_id = $1 AND h.role = $2::name \
+                 ON CONFLICT (subscription_id, offer) DO UPDATE SET accepted = true, answered_at = now() \
+                     WHERE NOT a.accepted",
+                None,
+                &share,
+            )?;
+        }
+        let table = client.select(
+            "SELECT EXISTS (SELECT FROM calsync.share AS h JOIN calsync.share_answer AS a USING (subscription_id, offer) \
+                            WHERE h.subscription_id = $1 AND h.role = $2::name AND a.accepted)",
+            None,
+            &share,
         )?;
         Ok(table.first().get_one()?.unwrap_or(false))
     })
@@ -36,11 +63,7 @@ pub fn accept(role: pg_sys::Oid, calendar: &str, owner: Option<&str>) -> Result<
         1 => {}
         _ => return Err(several(calendar, &owners, &format!("calsync_accept_share('{}'", literal(calendar)))),
     }
-    change(
-        &meant,
-        "UPDATE calsync.share AS h SET accepted_at = now() FROM unnest($1::bigint[], $2::name[]) AS m (id, role) \
-         WHERE h.subscription_id = m.id AND h.role = m.role AND h.accepted_at IS NULL RETURNING h.role",
-    )
+    answer(&meant, true)
 }
 
 /// Told to a stranger, too, whether there is such a calendar or not.
@@ -69,8 +92,8 @@ fn several(calendar: &str, owners: &[String], call: &str) -> Error {
     }
 }
 
-/// Takes back what `role` may take back, accepted or not: what it shares with `with` itself or, if it speaks for `with`, what
-/// others do. Whether anything was.
+/// Takes back what `role` shares with `with`, accepted or not, or refuses, if it speaks for `with`, what others do. Whether
+/// anything was. Who takes back waits for no guest.
 pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str, owner: Option<&str>) -> Result<bool, Error> {
     let mut meant = named(calendar)?;
     let is_guest = speaks_for(role, with);
@@ -84,11 +107,57 @@ pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str, owner: Option<&str>
         let call = format!("calsync_unshare('{}', '{}'", literal(calendar), literal(with));
         return Err(several(calendar, &owners, &call));
     }
-    change(
-        &meant,
-        "DELETE FROM calsync.share AS h USING unnest($1::bigint[], $2::name[]) AS m (id, role) \
-         WHERE h.subscription_id = m.id AND h.role = m.role RETURNING h.role",
-    )
+    match meant.first() {
+        None => Ok(false),
+        Some(share) if may_see(role, &share.owner) => withdraw(share),
+        Some(_) => answer(&meant, false),
+    }
+}
+
+fn withdraw(share: &Share) -> Result<bool, Error> {
+    let withdrawn = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let table = client.update(
+            "DELETE FROM calsync.share WHERE subscription_id = $1 AND offer = $2 RETURNING role",
+            None,
+            &[share.subscription.into(), share.offer.into()],
+        )?;
+        Ok(!table.is_empty())
+    })?;
+    forget_answers(share.subscription)?;
+    Ok(withdrawn)
+}
+
+/// Accepts or refuses offers. False where all of them were answered so before.
+fn answer(shares: &[Share], accepted: bool) -> Result<bool, Error> {
+    let (ids, offers): (Vec<i64>, Vec<i64>) = shares.iter().map(|share| (share.subscription, share.offer)).unzip();
+    Spi::connect_mut(|client| {
+        let table = client.update(
+            "INSERT INTO calsync.share_answer AS a (subscription_id, offer, accepted) \
+             SELECT m.id, m.offer, $3 FROM unnest($1::bigint[], $2::bigint[]) AS m (id, offer) \
+             ON CONFLICT (subscription_id, offer) DO UPDATE SET accepted = excluded.accepted, answered_at = now() \
+                 WHERE a.accepted <> excluded.accepted \
+             RETURNING offer",
+            None,
+            &[ids.into(), offers.into(), accepted.into()],
+        )?;
+        Ok(!table.is_empty())
+    })
+}
+
+/// Forgets answers to what is no longer offered, but for those that a guest is just giving: they are worth nothing.
+pub fn forget_answers(subscription: i64) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "DELETE FROM calsync.share_answer WHERE (subscription_id, offer) IN ( \
+                 SELECT a.subscription_id, a.offer FROM calsync.share_answer AS a \
+                 WHERE a.subscription_id = $1 AND NOT EXISTS ( \
+                     SELECT FROM calsync.share AS h WHERE h.subscription_id = $1 AND h.offer = a.offer) \
+                 FOR UPDATE SKIP LOCKED)",
+            None,
+            &[subscription.into()],
+        )?;
+        Ok(())
+    })
 }
 
 /// A calendar and a role that it is shared with.
@@ -96,15 +165,17 @@ struct Share {
     subscription: i64,
     owner: String,
     with: String,
+    offer: i64,
 }
 
-/// Every share of a calendar of this name, whoever owns it, as of now.
+/// Every share of a calendar of this name that was not refused, whoever owns it, as of now.
 fn named(calendar: &str) -> Result<Vec<Share>, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
-            "SELECT h.subscription_id, s.owner::text, h.role::text \
+            "SELECT h.subscription_id, s.owner::text, h.role::text, h.offer \
              FROM calsync.subscription AS s JOIN calsync.share AS h USING (subscription_id) \
-             WHERE s.calendar = $1 ORDER BY s.owner, h.role",
+             LEFT JOIN calsync.share_answer AS a USING (subscription_id, offer) \
+             WHERE s.calendar = $1 AND a.accepted IS DISTINCT FROM false ORDER BY s.owner, h.role",
             None,
             &[calendar.into()],
         )?;
@@ -114,6 +185,7 @@ fn named(calendar: &str) -> Result<Vec<Share>, Error> {
                     subscription: row.get(1)?.unwrap_or_default(),
                     owner: row.get(2)?.unwrap_or_default(),
                     with: row.get(3)?.unwrap_or_default(),
+                    offer: row.get(4)?.unwrap_or_default(),
                 })
             })
             .collect()
@@ -127,16 +199,9 @@ fn owners(shares: &[Share]) -> Vec<String> {
     owners
 }
 
-/// Whether the statement, given subscriptions and roles, returned a row.
-fn change(shares: &[Share], sql: &str) -> Result<bool, Error> {
-    let (ids, roles): (Vec<i64>, Vec<String>) =
-        shares.iter().map(|share| (share.subscription, share.with.clone())).unzip();
-    Spi::connect_mut(|client| Ok(!client.update(sql, None, &[ids.into(), roles.into()])?.is_empty()))
-}
-
 /// Forgets shares with roles that there are none of: a new role of that name would be another's.
 pub fn forget_unknown(subscription: i64) -> Result<(), Error> {
-    Spi::connect_mut(|client| {
+    Spi::connect_mut(|client| -> Result<(), Error> {
         client.update(
             "DELETE FROM calsync.share AS h WHERE h.subscription_id = $1 \
                  AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = h.role)",
@@ -144,5 +209,6 @@ pub fn forget_unknown(subscription: i64) -> Result<(), Error> {
             &[subscription.into()],
         )?;
         Ok(())
-    })
+    })?;
+    forget_answers(subscription)
 }

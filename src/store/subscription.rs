@@ -11,7 +11,7 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::Value;
 
 use super::plan::under_latest_snapshot;
-use super::{availability, credential, time};
+use super::{availability, credential, share, time};
 use crate::error::Error;
 
 /// A subscription as the code that changes it needs it.
@@ -254,26 +254,20 @@ fn existing(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
 }
 
 /// Every table with rows that belong to a subscription.
-pub const TABLES: [&str; 8] =
-    ["busy", "occurrence", "event", "staged_event", "staged_round", "sync_run", "change", "share"];
+pub const TABLES: [&str; 9] =
+    ["busy", "occurrence", "event", "staged_event", "staged_round", "sync_run", "change", "share", "share_answer"];
 
 /// Forgets a subscription and every row of it. Its row must be locked. A channel belongs to the provider's calendar, and
 /// ends there before it ends here.
 pub fn unsubscribe(id: i64) -> Result<(), Error> {
-    Spi::connect_mut(|client| {
-        for table in TABLES.into_iter().filter(|table| *table != "share").chain(["subscription"]) {
+    Spi::connect_mut(|client| -> Result<(), Error> {
+        for table in TABLES.into_iter().filter(|table| *table != "share_answer").chain(["subscription"]) {
             client.update(&format!("DELETE FROM calsync.{table} WHERE subscription_id = $1"), None, &[id.into()])?;
         }
-        // A guest that is just accepting or refusing is not waited for: what is left of it is worth nothing, and calsync_repair()
-        // removes it.
-        client.update(
-            "DELETE FROM calsync.share WHERE (subscription_id, role) IN ( \
-                 SELECT subscription_id, role FROM calsync.share WHERE subscription_id = $1 FOR UPDATE SKIP LOCKED)",
-            None,
-            &[id.into()],
-        )?;
         Ok(())
-    })
+    })?;
+    // What a guest that is just answering leaves behind calsync_repair() removes.
+    share::forget_answers(id)
 }
 
 /// Stops syncing; a round under way becomes worthless.

@@ -231,7 +231,47 @@ fn a_guest_whose_answer_is_open_keeps_no_owner_from_his_calendar() {
 
     assert!(guest.query("SELECT FROM calsync.status", &[]).expect("asked").is_empty());
     fed.sql.batch_execute("SELECT calsync_repair()").expect("mended");
-    assert_eq!(fed.sql.query("SELECT FROM calsync.share", &[]).expect("the table").len(), 0);
+    for table in ["share", "share_answer"] {
+        assert_eq!(fed.sql.query(&format!("SELECT FROM calsync.{table}"), &[]).expect("the table").len(), 0, "{table}");
+    }
+}
+
+/// It could hold on to what was accepted, by a refusal that it does not commit.
+#[test]
+fn a_guest_whose_answer_is_open_keeps_no_owner_from_taking_back() {
+    let mut fed = shared_room();
+    let day = format!("[{}, {})", at(1, "00:00"), at(2, "00:00"));
+    let question = format!("SELECT calsync_is_free('{day}', '{{room}}')");
+    let mut assistant = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    let mut another = fed.cluster.connect_as("assistant", "postgres").expect("connected");
+    another.batch_execute("BEGIN; SELECT calsync_unshare('room', 'assistant')").expect("not committed");
+    assert!(!assistant.query_one(&question, &[]).expect("it is shared still").get::<_, bool>(0));
+
+    fed.sql.batch_execute("SET lock_timeout = '5s'").expect("set");
+    let taken_back =
+        fed.sql.query_one("SELECT calsync_unshare('room', 'assistant')", &[]).expect("nobody is waited for");
+    assert!(taken_back.get::<_, bool>(0));
+    assert_eq!(sqlstate(&assistant.query_one(&question, &[]).expect_err("taken back")), "SC001");
+
+    // What is offered again is asked again, whatever becomes of that answer.
+    another.batch_execute("ROLLBACK; BEGIN").expect("it still counts for nothing");
+    fed.sql.batch_execute("RESET ROLE; CREATE ROLE host; GRANT calsync_operator TO host").expect("an owner");
+    fed.sql.batch_execute("UPDATE calsync.subscription SET owner = 'host' WHERE calendar = 'room'").expect("moved");
+    fed.sql.batch_execute("SET ROLE host").expect("the host");
+    let share = "SELECT calsync_share('room', 'assistant')";
+    assert!(!fed.sql.query_one(share, &[]).expect("offered").get::<_, bool>(0));
+    another.batch_execute("SELECT calsync_accept_share('room')").expect("not committed");
+    fed.sql.batch_execute("SELECT calsync_unshare('room', 'assistant')").expect("nobody is waited for");
+    assert!(!fed.sql.query_one(share, &[]).expect("offered").get::<_, bool>(0));
+    another.batch_execute("COMMIT").expect("of an offer that is no more");
+    assert_eq!(sqlstate(&assistant.query_one(&question, &[]).expect_err("not this one")), "SC001");
+    assistant.batch_execute("SELECT calsync_accept_share('room')").expect("this one");
+    assert!(!assistant.query_one(&question, &[]).expect("shared").get::<_, bool>(0));
+
+    // What nobody offers any more leaves nothing behind.
+    fed.sql.batch_execute("SELECT calsync_unshare('room', 'assistant'); RESET ROLE").expect("taken back");
+    let stale = "SELECT FROM calsync.share_answer WHERE offer <> ALL (SELECT offer FROM calsync.share)";
+    assert_eq!(fed.sql.query(stale, &[]).expect("the table").len(), 0);
 }
 
 #[test]
