@@ -106,17 +106,19 @@ COMMENT ON VIEW calsync.stat_provider IS
     'How it goes with each credential, from calsync.sync_run: of the past week, without the rounds that brought no news';
 
 CREATE FUNCTION calsync.worker_lines()
-RETURNS TABLE (database oid, pid integer, started_at timestamptz, last_answer_at timestamptz, under_way integer,
-               width integer, requests bigint, answers bigint, failures bigint)
+RETURNS TABLE (database oid, pid integer, started_at timestamptz, config_loaded_at timestamptz,
+               last_answer_at timestamptz, under_way integer, width integer, requests bigint, answers bigint,
+               failures bigint)
 LANGUAGE c VOLATILE ROWS 5 AS 'MODULE_PATHNAME', 'calsync_worker_lines_wrapper';
 COMMENT ON FUNCTION calsync.worker_lines IS 'Internal: calsync.stat_worker before its databases have names';
 
 CREATE VIEW calsync.stat_worker AS
-SELECT d.datname AS database, w.pid, w.started_at, w.last_answer_at, w.under_way, w.width, w.requests, w.answers,
-       w.failures
+SELECT d.datname AS database, w.pid, w.started_at, w.config_loaded_at, w.last_answer_at, w.under_way, w.width,
+       w.requests, w.answers, w.failures
 FROM calsync.worker_lines() AS w JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) w.database
 ORDER BY d.datname;
 COMMENT ON VIEW calsync.stat_worker IS
-    'One row a running worker of the cluster, since it started. under_way: rounds claimed; width: how many may be, which '
+    'One row a running worker of the cluster, since it started. config_loaded_at: since when it goes by the configuration '
+    'that it goes by, as pg_conf_load_time() tells it of a session; under_way: rounds claimed; width: how many may be, which '
     'grows with each answer up to calsync.max_concurrency and falls back in an outage; failures: of the answers, none '
     'at all included';

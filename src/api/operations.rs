@@ -27,7 +27,8 @@ fn calsync_announce() {
     worker::wake::launcher_at_commit();
 }
 
-type WorkerLine = (Oid, i32, TimestampWithTimeZone, Option<TimestampWithTimeZone>, i32, i32, i64, i64, i64);
+type WorkerLine =
+    (Oid, i32, TimestampWithTimeZone, TimestampWithTimeZone, Option<TimestampWithTimeZone>, i32, i32, i64, i64, i64);
 
 /// Behind the view `calsync.stat_worker`.
 #[pg_extern(sql = false)]
@@ -38,6 +39,7 @@ fn calsync_worker_lines() -> TableIterator<
         name!(database, Oid),
         name!(pid, i32),
         name!(started_at, TimestampWithTimeZone),
+        name!(config_loaded_at, TimestampWithTimeZone),
         name!(last_answer_at, Option<TimestampWithTimeZone>),
         name!(under_way, i32),
         name!(width, i32),
@@ -53,6 +55,7 @@ fn calsync_worker_lines() -> TableIterator<
             Oid::from(told.database),
             told.pid,
             time::timestamp_of(told.started_at)?,
+            time::timestamp_of(told.config_loaded_at)?,
             last_answer_at,
             told.under_way as i32,
             told.width as i32,

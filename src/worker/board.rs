@@ -30,6 +30,7 @@ pub struct Report {
     pub database: u32,
     pub pid: i32,
     pub started_at: i64,
+    pub config_loaded_at: i64,
     pub last_answer_at: i64,
     /// Rounds under way, and how many may be just now.
     pub under_way: u32,

@@ -92,6 +92,7 @@ impl Worker {
                 }
             }
         };
+        self.report(&engine, &settings);
         let mut released = false;
         // What was said last, once.
         let mut complained = None;
@@ -107,6 +108,7 @@ impl Worker {
                 if !self.is_wanted() {
                     return Departure::NotWanted;
                 }
+                self.report(&engine, &settings);
             }
             // SAFETY: reads a variable of the backend.
             if board::is_held(unsafe { pg_sys::MyDatabaseId }) {
@@ -161,7 +163,8 @@ impl Worker {
     /// For `calsync.stat_worker`.
     fn report(&self, engine: &Engine, settings: &Settings) {
         // SAFETY: reads variables of the backend.
-        let (database, pid) = unsafe { (pg_sys::MyDatabaseId, pg_sys::MyProcPid) };
+        let (database, pid, config_loaded_at) =
+            unsafe { (pg_sys::MyDatabaseId, pg_sys::MyProcPid, pg_sys::PgReloadTime) };
         let Counts { requests, answers, failures, last_answer_at } = engine.counts;
         board::report(
             database,
@@ -169,6 +172,7 @@ impl Worker {
                 database: database.to_u32(),
                 pid,
                 started_at: self.started_at,
+                config_loaded_at,
                 last_answer_at,
                 under_way: engine.under_way() as u32,
                 width: engine.width(settings) as u32,

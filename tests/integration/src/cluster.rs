@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// Has the configuration read, until it was: by a session, to which the postmaster passes it on with the launcher and
-    /// the workers.
+    /// the workers, and by the workers, but for one that waits for a lock.
     ///
     /// Whoever wants them to look round for what he did before commits that first. In one string of statements they would
     /// be woken within the transaction, see nothing new and sleep on.
@@ -95,8 +95,19 @@ impl Cluster {
         let mut loaded =
             || -> String { session.query_one("SELECT pg_conf_load_time()::text", &[]).expect("a time").get(0) };
         let before = loaded();
-        let _: bool = self.connect("postgres").query_one("SELECT pg_reload_conf()", &[]).expect("reload").get(0);
+        let asked = self.connect("postgres").query_one("SELECT now()::text, pg_reload_conf()", &[]).expect("reload");
+        let asked: String = asked.get(0);
         eventually("the configuration is read", || loaded() != before);
+        if session.query_one("SELECT to_regclass('calsync.stat_worker') IS NULL", &[]).expect("the catalog").get(0) {
+            return;
+        }
+        let behind = format!(
+            "SELECT count(*) FROM calsync.stat_worker AS w JOIN pg_stat_activity AS a USING (pid) \
+             WHERE w.config_loaded_at < '{asked}' AND a.wait_event_type IS DISTINCT FROM 'Lock'"
+        );
+        eventually("the workers have read it", || {
+            session.query_one(&behind, &[]).expect("the workers").get::<_, i64>(0) == 0
+        });
     }
 
     pub fn start_again(&mut self) {

@@ -126,3 +126,16 @@ fn a_worker_tells_what_it_does() {
 
     eventually("a failure counts", || world.count("SELECT failures FROM calsync.stat_worker") == 1);
 }
+
+#[test]
+fn a_worker_tells_which_configuration_it_goes_by() {
+    let mut world = World::synced();
+    let asked = "SELECT now()::text, pg_reload_conf()";
+    let asked: String = world.sql.query_one(asked, &[]).expect("reload").get(0);
+
+    let later = format!(
+        "SELECT count(*) FROM calsync.stat_worker WHERE config_loaded_at BETWEEN '{asked}' AND clock_timestamp() \
+             AND started_at < config_loaded_at"
+    );
+    eventually("it has read it", || world.count(&later) == 1);
+}
