@@ -55,6 +55,9 @@ impl Cluster {
         let mut standby = Cluster { bin, home, environment: self.environment.clone(), postmaster: None };
         standby.configure(&format!("unix_socket_directories = '{}'", standby.home.path().display()));
         standby.start_again();
+        let mut session = self.connect("postgres");
+        let followers = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        eventually("it follows", || session.query_one(followers, &[]).expect("followers").get::<_, i64>(0) > 0);
         standby
     }
 
