@@ -47,18 +47,18 @@ COMMENT ON FUNCTION calsync_changes IS
     'The change feed of calendars whose option changes is true: what happened to which event after the change since, in '
     'order. since belongs to one calendar, so with it exactly one must be named; 0: all that is kept, of these or of all';
 
+-- Row security looks rows up in these two, so that they can have no OFFSET 0 (see views.sql): hence no names in them.
 CREATE VIEW calsync.visible_subscription WITH (security_barrier) AS
 SELECT s.subscription_id FROM calsync.subscription AS s
 WHERE calsync.owns(s.owner) OR s.subscription_id OPERATOR(pg_catalog.=) ANY ((SELECT calsync.shared())::pg_catalog.int8[]);
 COMMENT ON VIEW calsync.visible_subscription IS 'Internal: the calendars that row security shows events of';
 
--- Each view shows the calendars of the roles that the reader is a member of; of shared ones nothing.
 CREATE VIEW calsync.owned_subscription WITH (security_barrier) AS
-SELECT s.subscription_id, s.calendar, s.owner, s.provider, s.credential, s.lease, s.leased_until
-FROM calsync.subscription AS s
-WHERE calsync.owns(s.owner);
-COMMENT ON VIEW calsync.owned_subscription IS 'Internal: the calendars that the other views speak of';
+SELECT s.subscription_id FROM calsync.subscription AS s WHERE calsync.owns(s.owner);
+COMMENT ON VIEW calsync.owned_subscription IS
+    'Internal: the calendars that row security shows shares and the history of';
 
+-- Each view shows the calendars of the roles that the reader is a member of; of shared ones nothing.
 CREATE VIEW calsync.progress WITH (security_barrier) AS
 SELECT s.calendar,
        s.owner,
@@ -71,10 +71,10 @@ SELECT s.calendar,
        r.started_at,
        s.leased_until
 FROM calsync.staged_round AS r
-JOIN (SELECT * FROM calsync.owned_subscription AS own OFFSET 0) AS s
-     ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
-WHERE r.round OPERATOR(pg_catalog.=) 0 OR r.round OPERATOR(pg_catalog.=) s.lease
-ORDER BY r.started_at;
+JOIN calsync.subscription AS s ON s.subscription_id OPERATOR(pg_catalog.=) r.subscription_id
+WHERE calsync.owns(s.owner) AND (r.round OPERATOR(pg_catalog.=) 0 OR r.round OPERATOR(pg_catalog.=) s.lease)
+ORDER BY r.started_at
+OFFSET 0;
 COMMENT ON VIEW calsync.progress IS
     'Rounds of which pages have come and more are awaited: how many pages, how many events, since when. A round of one '
     'page is never here';
@@ -98,10 +98,12 @@ SELECT s.provider,
        pg_catalog.avg(r.finished_at OPERATOR(pg_catalog.-) r.started_at)
             FILTER (WHERE r.outcome OPERATOR(pg_catalog.=) 'committed') AS average_duration,
        pg_catalog.min(r.started_at) AS since
-FROM (SELECT * FROM calsync.owned_subscription AS own OFFSET 0) AS s
+FROM calsync.subscription AS s
 LEFT JOIN calsync.sync_run AS r ON r.subscription_id OPERATOR(pg_catalog.=) s.subscription_id
+WHERE calsync.owns(s.owner)
 GROUP BY s.provider, s.owner, s.credential
-ORDER BY s.provider, s.owner, s.credential;
+ORDER BY s.provider, s.owner, s.credential
+OFFSET 0;
 COMMENT ON VIEW calsync.stat_provider IS
     'How it goes with each credential, from calsync.sync_run: of the past week, without the rounds that brought no news';
 

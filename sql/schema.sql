@@ -116,7 +116,7 @@ COMMENT ON COLUMN calsync.subscription.lease IS
 CREATE TABLE calsync.share (
     subscription_id bigint NOT NULL,
     role            name NOT NULL,
-    offer           bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    offer           uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (subscription_id, role)
 );
@@ -124,11 +124,12 @@ COMMENT ON TABLE calsync.share IS
     'Roles besides the owner to which it is offered to ask about a calendar; see calsync_share(). Written by owners. To read: '
     'calsync.shares';
 COMMENT ON COLUMN calsync.share.role IS 'By name, as the owner is; its members may ask, too';
-COMMENT ON COLUMN calsync.share.offer IS 'Counted, so that an answer belongs to one offer: what is offered again is asked again';
+COMMENT ON COLUMN calsync.share.offer IS
+    'Names the offer, so that an answer belongs to this one: what is offered again is asked again';
 
 CREATE TABLE calsync.share_answer (
     subscription_id bigint NOT NULL,
-    offer           bigint NOT NULL,
+    offer           uuid NOT NULL,
     accepted        boolean NOT NULL,
     answered_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (subscription_id, offer)
@@ -226,10 +227,14 @@ CREATE TABLE calsync.credential (
     failures    integer NOT NULL DEFAULT 0,
     generation  bigint NOT NULL DEFAULT 0,
     last_error  text,
+    recalls     bigint[] NOT NULL DEFAULT '{}',
     created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (owner, name)
 );
+CREATE INDEX credential_recalls_idx ON calsync.credential (owner, name) WHERE recalls OPERATOR(pg_catalog.<>) '{}';
 COMMENT ON TABLE calsync.credential IS 'What a provider wants to see before it answers';
+COMMENT ON COLUMN calsync.credential.recalls IS
+    'Calendars that somebody had locked when it came back: they are made due once they are free';
 COMMENT ON COLUMN calsync.credential.secret IS
     'Sealed with a key of the file calsync.key_file, bound to owner and name; null: the provider is asked as nobody';
 COMMENT ON COLUMN calsync.credential.retry_at IS
@@ -401,7 +406,6 @@ COMMENT ON TABLE calsync.staged_event IS
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.subscription_subscription_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.share', '');
-SELECT pg_catalog.pg_extension_config_dump('calsync.share_offer_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.share_answer', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.event', '');
 SELECT pg_catalog.pg_extension_config_dump('calsync.occurrence', '');

@@ -28,6 +28,8 @@ use crate::settings;
 
 pub const KEY_ID_LENGTH: usize = 8;
 const KEY_LENGTH: usize = 32;
+/// With its padding.
+const KEY_IN_BASE64: usize = 44;
 /// More is no key file.
 const LARGEST: u64 = 1 << 20;
 
@@ -86,7 +88,7 @@ impl KeyFile {
     /// The keys; where there is no file yet, one is made.
     pub fn read_or_make() -> Result<Self, Error> {
         make_if_missing()?;
-        Self::read()?.ok_or_else(|| Error::Internal("a key file vanished while it was made".to_owned()))
+        Self::read()?.ok_or(Error::KeyFile(Trouble::LeadsNowhere))
     }
 
     pub fn newest(&self) -> &Key {
@@ -110,10 +112,13 @@ impl KeyFile {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let bytes = BASE64_STANDARD.decode(line).ok().and_then(|bytes| bytes.try_into().ok());
-            let bytes = bytes.ok_or(Error::KeyFile(Trouble::Damaged))?;
-            keys.retain(|key| key.bytes != bytes);
-            keys.push(Key { bytes, line: number + 1 });
+            // Where one was appended to a file that did not end with a line break, a line has two.
+            for key in line.as_bytes().chunks(KEY_IN_BASE64) {
+                let bytes = BASE64_STANDARD.decode(key).ok().and_then(|bytes| bytes.try_into().ok());
+                let bytes = bytes.ok_or(Error::KeyFile(Trouble::Damaged))?;
+                keys.retain(|key| key.bytes != bytes);
+                keys.push(Key { bytes, line: number + 1 });
+            }
         }
         let newest = keys.pop().ok_or(Error::KeyFile(Trouble::Damaged))?;
         Ok(KeyFile { newest, older: keys })
@@ -185,6 +190,7 @@ pub fn add_key_after(newest: &KeyId) -> Result<bool, Error> {
         return Ok(false);
     }
     let keys = KeyFile { newest: Key::random()?, older: older.into_iter().chain([last]).collect() };
+    remove_leftovers(&path);
     let staged = keys.write_beside(&path)?;
     std::fs::rename(&staged, &path).map_err(|error| {
         let _ = std::fs::remove_file(&staged);
@@ -192,6 +198,23 @@ pub fn add_key_after(newest: &KeyId) -> Result<bool, Error> {
     })?;
     sync_directory_of(&path)?;
     Ok(true)
+}
+
+/// What a process left that died while it wrote beside the file: it holds keys, too. Nobody else writes there while this one
+/// has the file locked.
+fn remove_leftovers(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return;
+    };
+    let is_leftover = |found: &str| {
+        let process = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".new"));
+        process.is_some_and(|process| !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_leftover) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Where the key file is, or is to be.

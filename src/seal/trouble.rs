@@ -14,6 +14,8 @@ pub enum Trouble {
     /// `calsync.key_file` is empty.
     Unset,
     NotAFile,
+    /// It is a link to a file that there is none of.
+    LeadsNowhere,
     OfAnother {
         user: u32,
         server: u32,
@@ -75,7 +77,7 @@ impl Trouble {
         let file = place.key_file();
         match self {
             Trouble::Unset => "secrets can neither be sealed nor opened".to_owned(),
-            Trouble::NotAFile | Trouble::OfAnother { .. } | Trouble::OpenToOthers { .. } => {
+            Trouble::NotAFile | Trouble::LeadsNowhere | Trouble::OfAnother { .. } | Trouble::OpenToOthers { .. } => {
                 format!("{file} is refused")
             }
             Trouble::Unusable(_) => format!("{file} cannot be used"),
@@ -90,6 +92,7 @@ impl Trouble {
         match self {
             Trouble::Unset => "calsync.key_file is empty.".to_owned(),
             Trouble::NotAFile => "It is not a regular file.".to_owned(),
+            Trouble::LeadsNowhere => "It is a link to a file that does not exist.".to_owned(),
             Trouble::OfAnother { user, server } => {
                 format!("It belongs to user {user}, the server runs as user {server}.")
             }
@@ -111,6 +114,11 @@ impl Trouble {
                 "Set calsync.key_file to the name of a file that the server may make, or reset it.".to_owned()
             }
             Trouble::NotAFile => "Set calsync.key_file to another name.".to_owned(),
+            Trouble::LeadsNowhere => {
+                "Bring the file to where the link leads, or set calsync.key_file to another name; should there \
+                                      never have been one, remove the link."
+                    .to_owned()
+            }
             Trouble::OfAnother { server, .. } => {
                 format!("As root: {} && {}", place.command(&format!("chown {server}")), place.command("chmod 0600"))
             }

@@ -16,6 +16,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::channel::{WATCHES, live};
+use super::credential;
 use super::durability;
 use super::staging;
 use super::subscription::Subscription;
@@ -88,6 +89,7 @@ pub fn claim(
     mut permit: impl FnMut(&Option<(String, String)>) -> Permit,
 ) -> Result<Vec<Claim>, Error> {
     durability::need_not_last();
+    credential::recall(claiming.whose)?;
     let now = Utc::now();
     let queues = queues(now, claiming, &spent)?;
     let mut claimed = Vec::new();
@@ -409,8 +411,8 @@ pub fn give_back(subscription: &Subscription) -> Result<(), Error> {
     })
 }
 
-/// When there is a calendar to claim; None: not before somebody makes one due. Calendars under way do not count: their
-/// round's end is looked at anyway.
+/// When there is a calendar to claim, or to recall; None: not before somebody makes one due. Calendars under way do not
+/// count: their round's end is looked at anyway.
 pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
     Spi::connect(|client| {
         let sql = format!(
@@ -418,7 +420,8 @@ pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
                  (SELECT s.next_sync_at FROM calsync.subscription AS s \
                   LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
                   WHERE {IS_CLAIMABLE} AND s.next_sync_at IS NOT NULL ORDER BY s.next_sync_at LIMIT 1), \
-                 (SELECT min(c.retry_at) FROM calsync.credential AS c WHERE c.retry_at > clock_timestamp()))"
+                 (SELECT min(c.retry_at) FROM calsync.credential AS c WHERE c.retry_at > clock_timestamp()), \
+                 (SELECT now() FROM calsync.credential AS c WHERE c.recalls <> '{{}}' LIMIT 1))"
         );
         let table = client.select(&sql, None, &[])?;
         if table.is_empty() {

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::plan::{Plan, under_committed_snapshot};
 use super::time;
+use super::whose::{Whose, is_theirs};
 use crate::error::Error;
 
 /// A credential as a claim holds it: owner, name, and which generation of it.
@@ -83,18 +84,34 @@ pub fn is_replaced(owner: &str, name: &str, generation: Option<i64>) -> Result<b
 
 /// Puts another secret in the place of one that the provider has replaced itself. False: somebody else has locked the
 /// row, try again later. Where the credential was replaced or dropped meanwhile, there is nothing to do.
+///
+/// Where it was refused meanwhile, another process had shown the secret that the provider replaced: with the new one its
+/// calendars come back.
 pub fn renew((owner, name, generation): Held, sealed: &[u8]) -> Result<bool, Error> {
     if try_lock(owner, name)?.is_none() {
         return Ok(false);
     }
-    Spi::connect_mut(|client| {
+    let was_refused = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let credential = "owner = $1::name AND name = $2 AND generation = $3";
         client.update(
-            "UPDATE calsync.credential SET secret = $4 WHERE owner = $1::name AND name = $2 AND generation = $3",
+            &format!("UPDATE calsync.credential SET secret = $4 WHERE {credential}"),
             None,
             &[owner.into(), name.into(), generation.into(), sealed.into()],
         )?;
-        Ok(true)
-    })
+        let table = client.update(
+            &format!(
+                "UPDATE calsync.credential SET refused_at = NULL, retry_at = NULL, last_error = NULL \
+                 WHERE {credential} AND refused_at IS NOT NULL RETURNING name"
+            ),
+            None,
+            &[owner.into(), name.into(), generation.into()],
+        )?;
+        Ok(!table.is_empty())
+    })?;
+    if was_refused {
+        make_due(owner, name, WAITING)?;
+    }
+    Ok(true)
 }
 
 /// Calendars that waited for the credential.
@@ -103,14 +120,61 @@ const WAITING: &str = "(state = 'needs_credential' OR failing_as = 'unopened' AN
 const WAITING_OR_ANOTHER: &str = "(state = 'needs_credential' OR state <> 'paused' \
      AND (failing_as = 'unopened' OR provider = 'google' AND lower(remote_id) = 'primary'))";
 
-/// Makes calendars of the credential due at once. Those that somebody has locked are left to their next try.
+/// Makes calendars of the credential, whose row must be locked, due at once. Those that somebody has locked are noted, and
+/// made due once they are free ([`recall`]): their own next try may be an hour away.
 fn make_due(owner: &str, name: &str, which: &str) -> Result<(), Error> {
-    let sql = format!(
-        "UPDATE calsync.subscription SET next_sync_at = now() WHERE subscription_id IN ( \
-             SELECT subscription_id FROM calsync.subscription \
-             WHERE owner = $1::name AND credential = $2 AND {which} FOR UPDATE SKIP LOCKED)"
+    let meant = format!(
+        "SELECT subscription_id FROM calsync.subscription WHERE owner = $1::name AND credential = $2 AND {which}"
     );
-    Spi::connect_mut(|client| client.update(&sql, None, &[owner.into(), name.into()]).map(|_| ()))?;
+    Spi::connect_mut(|client| -> Result<(), Error> {
+        let credential = [owner.into(), name.into()];
+        let noted = format!(
+            "UPDATE calsync.credential SET recalls = ARRAY(SELECT unnest(recalls) UNION {meant}) \
+             WHERE owner = $1::name AND name = $2 AND EXISTS ({meant})"
+        );
+        client.update(&noted, None, &credential)?;
+        Ok(())
+    })?;
+    recall_those_of(owner, name)
+}
+
+/// Makes due what is noted to be and is free. The credential's row must be locked.
+fn recall_those_of(owner: &str, name: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "WITH noted AS ( \
+                 SELECT unnest(c.recalls) AS id FROM calsync.credential AS c WHERE c.owner = $1::name AND c.name = $2), \
+             free AS ( \
+                 SELECT s.subscription_id AS id FROM calsync.subscription AS s \
+                 WHERE s.subscription_id IN (SELECT id FROM noted) FOR UPDATE SKIP LOCKED), \
+             made_due AS ( \
+                 UPDATE calsync.subscription AS s SET next_sync_at = now() FROM free \
+                 WHERE s.subscription_id = free.id AND s.state <> 'paused' AND s.provider <> 'none' \
+                     AND s.owner = $1::name AND s.credential = $2) \
+             UPDATE calsync.credential SET recalls = ARRAY( \
+                 SELECT s.subscription_id FROM calsync.subscription AS s JOIN noted ON noted.id = s.subscription_id \
+                 WHERE s.subscription_id NOT IN (SELECT id FROM free)) \
+             WHERE owner = $1::name AND name = $2 AND recalls <> '{}'",
+            None,
+            &[owner.into(), name.into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Makes calendars of these owners due that somebody had locked when their credential came back, as far as they are free now.
+pub fn recall(whose: &Whose) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT owner::text, name FROM calsync.credential WHERE recalls <> '{{}}' AND {} FOR NO KEY UPDATE SKIP LOCKED",
+        is_theirs("owner", 1)
+    );
+    let waiting: Vec<(String, String)> = Spi::connect_mut(|client| -> Result<_, Error> {
+        let table = client.update(&sql, None, &[whose.parameter()])?;
+        table.map(|row| Ok((row.get(1)?.unwrap_or_default(), row.get(2)?.unwrap_or_default()))).collect()
+    })?;
+    for (owner, name) in waiting {
+        recall_those_of(&owner, &name)?;
+    }
     Ok(())
 }
 

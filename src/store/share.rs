@@ -117,9 +117,9 @@ pub fn remove(role: pg_sys::Oid, calendar: &str, with: &str, owner: Option<&str>
 fn withdraw(share: &Share) -> Result<bool, Error> {
     let withdrawn = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
-            "DELETE FROM calsync.share WHERE subscription_id = $1 AND offer = $2 RETURNING role",
+            "DELETE FROM calsync.share WHERE subscription_id = $1 AND offer = $2::uuid RETURNING role",
             None,
-            &[share.subscription.into(), share.offer.into()],
+            &[share.subscription.into(), share.offer.as_str().into()],
         )?;
         Ok(!table.is_empty())
     })?;
@@ -129,11 +129,12 @@ fn withdraw(share: &Share) -> Result<bool, Error> {
 
 /// Accepts or refuses offers. False where all of them were answered so before.
 fn answer(shares: &[Share], accepted: bool) -> Result<bool, Error> {
-    let (ids, offers): (Vec<i64>, Vec<i64>) = shares.iter().map(|share| (share.subscription, share.offer)).unzip();
+    let (ids, offers): (Vec<i64>, Vec<String>) =
+        shares.iter().map(|share| (share.subscription, share.offer.clone())).unzip();
     Spi::connect_mut(|client| {
         let table = client.update(
             "INSERT INTO calsync.share_answer AS a (subscription_id, offer, accepted) \
-             SELECT m.id, m.offer, $3 FROM unnest($1::bigint[], $2::bigint[]) AS m (id, offer) \
+             SELECT m.id, m.offer::uuid, $3 FROM unnest($1::bigint[], $2::text[]) AS m (id, offer) \
              ON CONFLICT (subscription_id, offer) DO UPDATE SET accepted = excluded.accepted, answered_at = now() \
                  WHERE a.accepted <> excluded.accepted \
              RETURNING offer",
@@ -165,14 +166,14 @@ struct Share {
     subscription: i64,
     owner: String,
     with: String,
-    offer: i64,
+    offer: String,
 }
 
 /// Every share of a calendar of this name that was not refused, whoever owns it, as of now.
 fn named(calendar: &str) -> Result<Vec<Share>, Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
-            "SELECT h.subscription_id, s.owner::text, h.role::text, h.offer \
+            "SELECT h.subscription_id, s.owner::text, h.role::text, h.offer::text \
              FROM calsync.subscription AS s JOIN calsync.share AS h USING (subscription_id) \
              LEFT JOIN calsync.share_answer AS a USING (subscription_id, offer) \
              WHERE s.calendar = $1 AND a.accepted IS DISTINCT FROM false ORDER BY s.owner, h.role",

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 
-use pgrx::pg_sys;
+use pgrx::datum::Uuid;
+use pgrx::{IntoDatum, pg_sys};
 
 use super::super::layout::Source;
 use super::{Scan, scan_key};
@@ -19,7 +20,7 @@ thread_local! {
         columns: [
             (c"subscription_id", pg_sys::INT8OID),
             (c"role", pg_sys::NAMEOID),
-            (c"offer", pg_sys::INT8OID),
+            (c"offer", pg_sys::UUIDOID),
         ],
         indexed: &[0, 1],
         unique: true,
@@ -30,7 +31,7 @@ thread_local! {
         index: c"share_answer_pkey",
         columns: [
             (c"subscription_id", pg_sys::INT8OID),
-            (c"offer", pg_sys::INT8OID),
+            (c"offer", pg_sys::UUIDOID),
             (c"accepted", pg_sys::BOOLOID),
         ],
         indexed: &[0, 1],
@@ -57,7 +58,7 @@ impl Shares {
 
     fn open(by_subscription: bool) -> Result<Self, Error> {
         let offers = SHARE.with(|source| Scan::begin(source, by_subscription.into(), false))?;
-        let key = by_subscription.then(|| equal_int8(1));
+        let key = by_subscription.then(of_subscription);
         Ok(Shares { offers, key, answers: Answers::open()? })
     }
 
@@ -78,10 +79,10 @@ impl Shares {
     ) -> Result<(), Error> {
         let answers = &mut self.answers;
         self.offers.each(self.key.as_mut_slice(), |offer| {
-            let (Some(subscription), Some(role), Some(number)) = (offer.get(0), offer.get(1), offer.get(2)) else {
+            let (Some(subscription), Some(role), Some(name)) = (offer.get(0), offer.get(1), offer.get(2)) else {
                 return Ok(ControlFlow::Continue(()));
             };
-            if concerns(role) && answers.accepted(subscription, number)? {
+            if concerns(role) && answers.accepted(subscription, name)? {
                 return Ok(read(subscription));
             }
             Ok(ControlFlow::Continue(()))
@@ -97,12 +98,13 @@ struct Answers {
 impl Answers {
     fn open() -> Result<Self, Error> {
         let scan = SHARE_ANSWER.with(|source| Scan::begin(source, 2, false))?;
-        Ok(Answers { scan, keys: [equal_int8(1), equal_int8(2)] })
+        let of_offer = scan_key(2, pg_sys::BTEqualStrategyNumber, pg_sys::F_UUID_EQ, pg_sys::InvalidOid);
+        Ok(Answers { scan, keys: [of_subscription(), of_offer] })
     }
 
-    fn accepted(&mut self, subscription: i64, offer: i64) -> Result<bool, Error> {
+    fn accepted(&mut self, subscription: i64, offer: Uuid) -> Result<bool, Error> {
         self.keys[0].sk_argument = pg_sys::Datum::from(subscription);
-        self.keys[1].sk_argument = pg_sys::Datum::from(offer);
+        self.keys[1].sk_argument = offer.into_datum().unwrap_or(pg_sys::Datum::from(0));
         let mut accepted = false;
         self.scan.each(&mut self.keys, |answer| {
             accepted = answer.get(2).unwrap_or(false);
@@ -112,6 +114,6 @@ impl Answers {
     }
 }
 
-fn equal_int8(number: i16) -> pg_sys::ScanKeyData {
-    scan_key(number, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid)
+fn of_subscription() -> pg_sys::ScanKeyData {
+    scan_key(1, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, pg_sys::InvalidOid)
 }

@@ -216,6 +216,49 @@ fn a_key_file_behind_a_link_is_rotated_where_it_is() {
 }
 
 #[test]
+fn a_key_file_behind_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_there() {
+    let mut world = World::new();
+    let elsewhere = world.cluster.home().join("elsewhere.key");
+    std::os::unix::fs::symlink(&elsewhere, key_file(&world)).expect("linked");
+
+    let refused = refusal(&mut world);
+
+    assert!(refused.contains("It is a link to a file that does not exist."), "{refused}");
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn a_key_that_is_appended_to_a_line_without_a_break_is_read_and_a_rotation_puts_it_on_its_own() {
+    let mut world = synced();
+    let path = key_file(&world);
+    let ours = fs::read_to_string(&path).expect("readable");
+    let other = "aGVyZSBhcmUgdGhpcnR5LXR3byBieXRlcyBvZiBrZXk=";
+    fs::write(&path, format!("{}{other}\n", ours.trim_end())).expect("written");
+
+    restart(&mut world);
+    world.wait_for_sync(ALICE);
+    assert_eq!(world.count("SELECT calsync_rotate_key()"), 1, "with the key that was brought");
+    assert_eq!(world.count("SELECT calsync_rotate_key()"), 1, "with a new one");
+
+    assert_eq!(keys(&world).len(), 3);
+    assert_eq!(keys(&world)[1], other);
+}
+
+#[test]
+fn what_a_rotation_left_that_died_is_removed_by_the_next() {
+    let mut world = synced();
+    let home = key_file(&world).parent().expect("a directory").to_owned();
+    for (name, stays) in [("calsync.key.4711.new", false), ("calsync.key.old.new", true), ("calsync.key.bak", true)] {
+        let path = home.join(name);
+        fs::write(&path, "a key").expect("written");
+
+        assert_eq!(world.count("SELECT calsync_rotate_key()"), 1);
+
+        assert_eq!(path.exists(), stays, "{name}");
+    }
+}
+
+#[test]
 fn a_credential_whose_key_is_lost_is_left_by_a_rotation_and_told() {
     let mut world = synced();
     let path = key_file(&world);

@@ -301,3 +301,32 @@ fn a_channel_that_was_being_opened_when_its_credential_was_replaced_gets_a_succe
     pushed.world.sync();
     assert_eq!((is_pushed(&mut pushed).as_str(), pushed.asked("/watch")), ("true", 2));
 }
+
+#[test]
+fn a_calendar_that_was_locked_when_its_credential_came_back_follows_once_it_is_free() {
+    let mut world = World::new();
+    world.google.require_auth(true);
+    world.google.sign_in("1//old", ALICE);
+    world.add_credential("alice", &oauth("1//old"));
+    world.others(&["b@x"], Some("alice"));
+    world.sql.execute("SELECT calsync_subscribe($1, credential => 'alice')", &[&ALICE]).expect("subscribed");
+    world.wait_for_sync(ALICE);
+    world.google.revoke_grants(Some("1//old"));
+    world.sql.batch_execute("SELECT calsync_sync()").expect("sync");
+    eventually("refused", || world.status("state") == "needs_credential");
+    world.wait_until_idle();
+    let mut holder = world.cluster.connect("postgres");
+    let lock = "BEGIN; SELECT FROM calsync.subscription WHERE calendar <> 'b@x' FOR UPDATE";
+    holder.batch_execute(lock).expect("locked");
+
+    world.google.sign_in("1//new", ALICE);
+    world.add_credential("alice", &oauth("1//new"));
+
+    let state = "SELECT state::text FROM calsync.status WHERE calendar = $1";
+    eventually("the other one comes back", || world.text(state, "b@x") == "active");
+    assert_eq!(world.status("state"), "needs_credential");
+    holder.batch_execute("COMMIT").expect("free");
+    eventually("so does this one", || world.status("state") == "active");
+    world.wait_until_idle();
+    assert_eq!(world.count("SELECT count(*) FROM calsync.credential WHERE recalls <> '{}'"), 0);
+}

@@ -180,3 +180,25 @@ fn the_answer_that_brings_a_refresh_token_may_come_while_its_credential_is_held(
     eventually("it is stored", || world.text(SEALED, "team") != before);
     a_new_worker_gets_in(&mut world);
 }
+
+/// Each refresh token is worth nothing once its successor was given out: who shows it then is refused, rightly.
+#[test]
+fn a_process_that_showed_the_token_of_yesterday_stops_nobody_for_longer_than_the_token_of_today_takes() {
+    let mut world = World::new();
+    world.google.require_auth(true);
+    world.google.rotate_refresh_tokens(true);
+    world.add_credential("team", &oauth("1//first"));
+    world.google.add_fault(Fault::latency(Duration::from_secs(10)).on_path("/token").times(1));
+    world.sql.execute("SELECT calsync_subscribe($1, credential => 'team')", &[&ALICE]).expect("subscribed");
+    eventually("a token is asked for", || world.token_requests().len() == 1);
+    world.others(&["b@x"], Some("team"));
+
+    world.sql.batch_execute("CALL calsync_run()").expect("another process asks, too");
+    let state = "SELECT state::text FROM calsync.status WHERE calendar = $1";
+    assert_eq!(world.text(state, "b@x"), "needs_credential");
+
+    for calendar in [ALICE, "b@x"] {
+        eventually("what was granted meanwhile brings it back", || world.text(state, calendar) == "active");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM calsync.credential WHERE refused_at IS NOT NULL"), 0);
+}
