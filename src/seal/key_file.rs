@@ -108,11 +108,9 @@ impl KeyFile {
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).map_err(|error| unusable(&error))?;
         let mut keys: Vec<Key> = Vec::new();
-        for (number, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            // Where one was appended to a file that did not end with a line break, a line has two.
+        for (number, line) in text.lines().enumerate() {
+            // Where one was appended to a file that did not end with a line break, a line has two, or a comment after it.
+            let line = line.split('#').next().unwrap_or_default().trim();
             for key in line.as_bytes().chunks(KEY_IN_BASE64) {
                 let bytes = BASE64_STANDARD.decode(key).ok().and_then(|bytes| bytes.try_into().ok());
                 let bytes = bytes.ok_or(Error::KeyFile(Trouble::Damaged))?;

@@ -233,7 +233,7 @@ fn a_key_that_is_appended_to_a_line_without_a_break_is_read_and_a_rotation_puts_
     let path = key_file(&world);
     let ours = fs::read_to_string(&path).expect("readable");
     let other = "aGVyZSBhcmUgdGhpcnR5LXR3byBieXRlcyBvZiBrZXk=";
-    fs::write(&path, format!("{}{other}\n", ours.trim_end())).expect("written");
+    fs::write(&path, format!("{}{other}# of another server", ours.trim_end())).expect("written");
 
     restart(&mut world);
     world.wait_for_sync(ALICE);
