@@ -22,8 +22,9 @@ use crate::store::owner::{self, as_writing_owner, caller, role_name};
 use crate::store::{credential, sealing};
 use crate::worker;
 
-/// A file with a secret is a few kilobytes.
-const LARGEST_FILE: u64 = 64 * 1024;
+/// A secret is a few kilobytes, in a file as well as here: in bytes, as Postgres keeps it. A larger one is not even read.
+const LARGEST_SECRET: usize = 64 * 1024;
+const LARGEST_FILE: u64 = LARGEST_SECRET as u64;
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
@@ -44,7 +45,15 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
                     .into(),
             });
         }
-        let secret = read_jsonb(&required(secret, "secret")?)
+        let secret = required(secret, "secret")?;
+        // SAFETY: the SQL declaration gives the argument the type jsonb: a varlena, whose size is read from its head.
+        if unsafe { pg_sys::toast_raw_datum_size(secret.datum()) } > LARGEST_SECRET {
+            return Err(invalid(
+                &name,
+                format!("it is larger than {} kB, too large to be a secret", LARGEST_SECRET / 1024),
+            ));
+        }
+        let secret = read_jsonb(&secret)
             .map_err(|_| invalid(&name, "it is nested too deeply"))
             .and_then(|json| read_secret(&name, json))?;
         let owner = role_name(caller());

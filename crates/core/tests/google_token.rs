@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use calsync_core::credential::{OauthClient, ServiceAccount, Subject};
+use calsync_core::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount, Subject};
 use calsync_core::providers::google::token::{
     Asker, assertion_request, assertion_to_sign, basic, read_grant, refresh_request,
 };
@@ -185,6 +185,21 @@ fn what_somebody_in_between_says_proves_nothing() {
         assert_eq!(failure.kind, FailureKind::Passing, "{answer:?}");
         assert!(!failure.reason.contains("secret") && !failure.reason.contains("injected"), "{}", failure.reason);
     }
+}
+
+#[test]
+fn a_grant_that_is_too_long_is_no_grant() {
+    let long = "x".repeat(LONGEST_TOKEN + 1);
+    let answers = [json!({ "access_token": long }), json!({ "access_token": "ya29.t", "refresh_token": long })];
+    for body in answers {
+        let failure = read_grant(&answer(200, body), Asker::OauthClient).expect_err("no grant");
+
+        assert_eq!(failure.kind, FailureKind::Passing);
+        assert!(failure.reason.contains("longer than any") && !failure.reason.contains("xxx"), "{}", failure.reason);
+    }
+    let longest = &long[1..];
+    let body = json!({ "access_token": longest, "refresh_token": longest });
+    assert!(read_grant(&answer(200, body), Asker::OauthClient).is_ok());
 }
 
 #[test]
