@@ -239,6 +239,41 @@ fn a_password_is_masked_and_so_is_the_header_that_holds_it() {
 }
 
 #[test]
+fn a_secret_that_a_provider_escapes_for_html_is_taken_out() {
+    let secret = "hunter2&<secret>'very'\"long/ä";
+    let headers = vec![("authorization", basic("alice", secret))];
+    let mask = Mask::of(&Request { method: Method::Get, url: URL.into(), headers });
+    let with = |write: &dyn Fn(char) -> String| secret.chars().map(write).collect::<String>();
+    let named = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        _ => c.to_string(),
+    };
+    let special = |c: char| !c.is_ascii_alphanumeric();
+    let written = [
+        with(&named),
+        with(&named).replace('\'', "&apos;"),
+        with(&named).replace('\'', "&#39;"),
+        with(&named).replace('\'', "&#x27;").replace('/', "&#x2F;"),
+        with(&named).replace('&', "&amp;"),
+        with(&|c| if special(c) { format!("&#{};", c as u32) } else { c.into() }),
+        with(&|c| if special(c) { format!("&#x{:x};", c as u32) } else { c.into() }),
+        with(&|c| if special(c) { format!("&#X{:04X};", c as u32) } else { c.into() }),
+        with(&|c| format!("&#{};", c as u32)),
+    ];
+    for written in written {
+        let page = format!("<p>Tom &amp; &;&#;&#x110000;&ä: {written}&gt;{written} and {secret} &amp");
+
+        assert_eq!(mask.text(&page), "<p>Tom &amp; &;&#;&#x110000;&ä: ***&gt;*** and *** &amp", "{written}");
+        let list = Answer::Http { status: 200, retry_after: None, body: page.into_bytes() };
+        let Answer::Http { body, .. } = mask.answer(list, false) else { panic!("an answer stays one") };
+        assert!(!String::from_utf8_lossy(&body).contains("hunter2"), "{written}");
+    }
+}
+
+#[test]
 fn a_page_of_events_is_left_as_it_is_whatever_word_a_password_may_be() {
     for secret in ["ya29.t", "confirmed", "0", "a  b"] {
         let headers = vec![("authorization", format!("Bearer {secret}"))];

@@ -6,8 +6,9 @@ use std::fs;
 use calsync_integration::markers::{
     MARKER, assert_clean, assert_nothing_shows, everything_shown_to, needles, oauth, process_titles, shapes, talkative,
 };
-use calsync_integration::{Cluster, ServiceAccountKey, World, eventually};
+use calsync_integration::{ALICE, Cluster, ServiceAccountKey, World, eventually};
 use fake_google::{Action, Fault};
+use serde_json::json;
 
 /// Every way in which the token URL and the calendar can fail, one after the other. Those that repeat what they were
 /// sent do so after more or fewer words, so that the secret stands where messages are cut, too.
@@ -170,6 +171,24 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
     world.sql.execute("SELECT calsync_rotate_key()", &[]).expect("rotated");
 
     assert_nothing_shows(&world, &needles);
+}
+
+#[test]
+fn a_password_that_a_provider_repeats_escaped_for_html_is_not_shown() {
+    let mut world = World::new();
+    world.add_credential("gate", &json!({ "username": "gate", "password": "hunter2&<secret>\"very\"long" }));
+    let message = "wrong password hunter2&amp;&lt;secret&gt;&quot;very&quot;long";
+    let body =
+        json!({ "error": { "code": 403, "message": message, "errors": [{ "reason": "forbidden" }] } }).to_string();
+    let refusal = Action::Body { status: 403, content_type: "application/json".into(), body, headers: Vec::new() };
+    world.google.add_fault(Fault::new(refusal).on_path("/events").always());
+
+    world.sql.execute("SELECT calsync_subscribe($1, credential => 'gate')", &[&ALICE]).expect("subscribed");
+
+    eventually("it is refused", || world.status("last_error") != "");
+    let told = world.status("last_error");
+    assert!(told.contains("wrong password ***") && !told.contains("hunter2"), "{told}");
+    assert!(!world.cluster.log().contains("hunter2"));
 }
 
 /// What the log shows of an error whose statement names the function, but for our own errors, which hold no secret.
