@@ -204,7 +204,7 @@ CREATE FUNCTION calsync_add_credential(name text, provider text, secret jsonb)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'calsync_add_credential_wrapper';
 COMMENT ON FUNCTION calsync_add_credential IS
     'Makes a credential that subscriptions can name, or replaces it, which brings back the calendars that waited for it. '
-    'secret is sealed at once: an OAuth client with a refresh token, a service account''s key file (with sub for a '
+    'secret, 64 kB at most, is sealed at once: an OAuth client with a refresh token, a service account''s key file (with sub for a '
     'delegated domain), {"token"}, {"username", "password"}, {} for none, or {"file"} with one of these in a file on the '
     'server. Pass it as a bind parameter or a file: a literal is part of the statement';
 

@@ -3,7 +3,8 @@
 //! A secret passed as a literal is part of the statement's text, and Postgres shows that text: in the log when the
 //! statement fails, and in `pg_stat_activity`. Of statements that name `calsync_add_credential` it shall show nothing
 //! of it:
-//! - inside the function, [`while_redacted`] hides statement and context of any error, whoever called it and how
+//! - inside the function, [`while_redacted`] hides statement and context of any error, whoever called it and how; it does the
+//!   same in others that refuse what they were given as a credential's name, since it looks like a secret
 //! - where the statement fails before the function is reached (a typing error, text that is no JSON), a hook of the log
 //!   does the same, and hides the message, which may quote anything in any language; as far as the library is loaded by then
 //! - the same hook hides what other processes say of the statement: a deadlock's report, the report of a crash, a plan
@@ -20,7 +21,7 @@ use crate::panics::speechless;
 
 const FUNCTION: &[u8] = b"calsync_add_credential";
 /// What `pg_stat_activity` shows instead of the statement.
-const SHOWN: &CStr = c"calsync_add_credential(...)";
+pub const SHOWN: &CStr = c"calsync_add_credential(...)";
 /// What the log shows instead of a message or a DETAIL.
 const HIDDEN: &CStr = c"Hidden: the statement names calsync_add_credential.";
 
@@ -40,8 +41,9 @@ pub fn install() {
     }
 }
 
-/// Runs the body of `calsync_add_credential`: errors in it show neither the statement nor who called whom with what.
-pub fn while_redacted<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+/// Runs what may have been given a secret: errors in it show neither the statement nor who called whom with what.
+/// `shown`: what is shown instead of the statement, the function's name and `(...)`.
+pub fn while_redacted<T>(shown: &'static CStr, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     unsafe extern "C-unwind" fn hide(_: *mut c_void) {
         // SAFETY: called by errfinish() only, while the error under construction is on top of its stack.
         unsafe {
@@ -55,10 +57,11 @@ pub fn while_redacted<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, E
     // outlives the call. Where an ERROR passes, and where one is about to be raised from what is returned here, the
     // callback stays, and raising it resets the stack to what it was at the surrounding PG_TRY.
     unsafe {
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, SHOWN.as_ptr());
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, shown.as_ptr());
         // Parallel workers of a later statement in the same text would show what it points to; a constant outlives them.
-        if names_function(pg_sys::debug_query_string) {
-            pg_sys::debug_query_string = SHOWN.as_ptr();
+        let function = shown.to_bytes().strip_suffix(b"(...)").unwrap_or(shown.to_bytes());
+        if !pg_sys::debug_query_string.is_null() && holds(pg_sys::debug_query_string, function) {
+            pg_sys::debug_query_string = shown.as_ptr();
         }
         let previous = pg_sys::error_context_stack;
         CALLBACK = pg_sys::ErrorContextCallback { previous, callback: Some(hide), arg: std::ptr::null_mut() };

@@ -2,6 +2,7 @@
 //!
 //! No secret is ever quoted, not even to say what is wrong with it; see [`crate::redact`] for the statement's text.
 
+use std::ffi::CStr;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,22 +14,26 @@ use pgrx::prelude::*;
 use serde_json::Value;
 
 use super::rotation::warn_if_followed;
-use super::{name_argument, read_jsonb, required};
+use super::{LONGEST_NAME, name_argument, read_jsonb, required};
 use crate::error::{Error, Report};
-use crate::redact::while_redacted;
+use crate::redact::{self, while_redacted};
 use crate::rs256::SigningKey;
 use crate::seal::{self, key_file};
 use crate::store::owner::{self, as_writing_owner, caller, role_name};
 use crate::store::{credential, sealing};
 use crate::worker;
 
-/// A file with a secret is a few kilobytes.
-const LARGEST_FILE: u64 = 64 * 1024;
+/// A secret is a few kilobytes, in a file as well as here: in bytes, as Postgres keeps it. A larger one is not even read.
+const LARGEST_SECRET: usize = 64 * 1024;
+const LARGEST_FILE: u64 = LARGEST_SECRET as u64;
 
 #[pg_extern(sql = false)]
 fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret: Option<AnyElement>) {
     let add = || {
         let name = name_argument(name, "name", "Choose a short name; the secret itself is the third argument.")?;
+        if looks_like_a_secret(&name) {
+            return Err(not_a_name());
+        }
         let provider = required(provider, "provider")?;
         if provider != "google" {
             // It is not quoted: whoever mixed the arguments up has written the secret here.
@@ -39,12 +44,18 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
                     "none" => "Provider 'none' asks for none: the application feeds its calendars.".into(),
                     _ => "There is no other provider that asks for one.".into(),
                 },
-                hint: "SELECT calsync_add_credential('a name', 'google', $1), the secret bound as a parameter; docs/google.md \
-                       tells other ways."
-                    .into(),
+                hint: HOW_TO_ADD.into(),
             });
         }
-        let secret = read_jsonb(&required(secret, "secret")?)
+        let secret = required(secret, "secret")?;
+        // SAFETY: the SQL declaration gives the argument the type jsonb: a varlena, whose size is read from its head.
+        if unsafe { pg_sys::toast_raw_datum_size(secret.datum()) } > LARGEST_SECRET {
+            return Err(invalid(
+                &name,
+                format!("it is larger than {} kB, too large to be a secret", LARGEST_SECRET / 1024),
+            ));
+        }
+        let secret = read_jsonb(&secret)
             .map_err(|_| invalid(&name, "it is nested too deeply"))
             .and_then(|json| read_secret(&name, json))?;
         let owner = role_name(caller());
@@ -65,7 +76,36 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
         worker::wake::worker_at_commit();
         if made_key { warn_if_followed() } else { Ok(()) }
     };
-    while_redacted(add).report();
+    while_redacted(redact::SHOWN, add).report();
+}
+
+const HOW_TO_ADD: &str = "SELECT calsync_add_credential('a name', 'google', $1), the secret bound as a parameter; docs/google.md tells other ways.";
+
+/// Whether somebody may have mixed up the arguments: it begins as JSON does, has lines, or is longer than any name. What a
+/// credential is called is shown, stored and logged, so this must not become its name.
+fn looks_like_a_secret(name: &str) -> bool {
+    name.trim_start().starts_with(['{', '[', '"']) || name.chars().any(char::is_control) || name.len() > LONGEST_NAME
+}
+
+fn not_a_name() -> Error {
+    Error::Argument {
+        code: PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        message: "this cannot be the name of a credential".into(),
+        detail: format!(
+            "A name is one line of {LONGEST_NAME} bytes at most, and does not begin with a brace, a bracket or a quotation \
+             mark. What was given is not shown, as it may be a secret."
+        ),
+        hint: HOW_TO_ADD.into(),
+    }
+}
+
+/// Refuses what was given to `function` as the name of a credential and may be a secret: without showing it, nor the
+/// statement that it stands in.
+pub fn refuse_a_secret_as_name(name: Option<&str>, function: &'static CStr) -> Result<(), Error> {
+    match name.is_some_and(looks_like_a_secret) {
+        true => while_redacted(function, || Err(not_a_name())),
+        false => Ok(()),
+    }
 }
 
 fn invalid(name: &str, why: impl std::fmt::Display) -> Error {
@@ -137,8 +177,7 @@ fn read_file(name: &str, given: &Value, file: &Value) -> Result<Value, Error> {
 
 #[pg_extern(sql = false)]
 fn calsync_drop_credential(name: Option<String>) -> bool {
-    let drop = || -> Result<bool, Error> {
-        let name = required(name, "name")?;
+    let drop = |name: String| -> Result<bool, Error> {
         let owner = role_name(caller());
         as_writing_owner(c"calsync_drop_credential()", || {
             credential::lock(&owner, &name)?;
@@ -146,7 +185,10 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
             if let Some(first) = calendars.first() {
                 return Err(Error::Argument {
                     code: PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                    message: format!("credential \"{name}\" is in use"),
+                    message: match looks_like_a_secret(&name) {
+                        true => "this credential is in use".to_owned(),
+                        false => format!("credential \"{name}\" is in use"),
+                    },
                     detail: format!("Calendars that name it: {}.", calendars.join(", ")),
                     hint: format!("SELECT calsync_unsubscribe('{}') and so on first.", first.replace('\'', "''")),
                 });
@@ -154,5 +196,11 @@ fn calsync_drop_credential(name: Option<String>) -> bool {
             credential::drop(&owner, &name)
         })
     };
-    drop().report()
+    let name = required(name, "name").report();
+    // It may have been taken before such names were refused, and whoever finds that drops it.
+    let dropped = match looks_like_a_secret(&name) {
+        true => while_redacted(c"calsync_drop_credential(...)", || drop(name)),
+        false => drop(name),
+    };
+    dropped.report()
 }

@@ -7,6 +7,7 @@ use pgrx::AnyElement;
 use pgrx::prelude::*;
 use serde_json::Value;
 
+use super::credential::refuse_a_secret_as_name;
 use super::{name_argument, read_jsonb, required};
 use crate::error::{Error, Report};
 use crate::store::change;
@@ -25,6 +26,7 @@ fn calsync_subscribe(
     options: Option<AnyElement>,
 ) -> i64 {
     let subscribe = || -> Result<i64, Error> {
+        refuse_a_secret_as_name(credential.as_deref(), c"calsync_subscribe(...)")?;
         let calendar = named(calendar, "calendar")?;
         let provider = known_provider(required(provider, "provider")?)?;
         let remote_id = remote_id.unwrap_or_else(|| calendar.clone());

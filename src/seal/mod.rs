@@ -18,6 +18,10 @@ use trouble::Trouble;
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + KEY_ID_LENGTH;
 
+/// No secret that is taken is larger when it is sealed, in bytes, whatever JSON makes of its letters. More is not read from
+/// a table: it was stored before secrets had a bound.
+pub const LARGEST_SEALED: usize = 128 * 1024;
+
 /// Seals a secret with the newest key; the first time, the key file is made.
 pub fn seal(owner: &str, name: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
     let keys = KeyFile::read_or_make()?;
@@ -46,6 +50,16 @@ pub fn open(owner: &str, name: &str, sealed: &[u8]) -> Result<Secret, Error> {
             "Add it again with calsync_add_credential().",
         )
     };
+    let unusable = |why: String| {
+        Error::credential(
+            format!("credential \"{name}\" cannot be used"),
+            format!("What is stored is no secret: {why}."),
+            "Add it again with calsync_add_credential().",
+        )
+    };
+    if sealed.len() > LARGEST_SEALED {
+        return Err(unusable("it is too large".to_owned()));
+    }
     if sealed.len() < HEADER + NONCE_LEN || sealed[0] != VERSION {
         return Err(damaged());
     }
@@ -65,7 +79,7 @@ pub fn open(owner: &str, name: &str, sealed: &[u8]) -> Result<Secret, Error> {
         .open_in_place(nonce, Aad::from(bound_to(header, owner, name)), &mut text)
         .map_err(|_| damaged())?;
     let json = serde_json::from_slice(opened).map_err(|_| damaged())?;
-    Secret::read(&json).map_err(|_| damaged())
+    Secret::read(&json).map_err(|why| unusable(why.to_string()))
 }
 
 /// What the sealed text is authenticated together with. The owner's length keeps owner and name apart.

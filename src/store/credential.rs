@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 
 use super::plan::{Plan, under_committed_snapshot};
+use super::sealing::sealed;
 use super::time;
 use super::whose::{Whose, is_theirs};
 use crate::error::Error;
@@ -68,8 +69,9 @@ pub struct Stored {
 /// None: there is no such credential.
 pub fn find(owner: &str, name: &str) -> Result<Option<Stored>, Error> {
     Spi::connect(|client| {
-        let sql = "SELECT generation, secret FROM calsync.credential WHERE owner = $1::name AND name = $2";
-        let mut table = client.select(sql, None, &[owner.into(), name.into()])?;
+        let sql =
+            format!("SELECT generation, {} FROM calsync.credential WHERE owner = $1::name AND name = $2", sealed());
+        let mut table = client.select(&sql, None, &[owner.into(), name.into()])?;
         table
             .next()
             .map(|row| Ok(Stored { generation: row.get(1)?.unwrap_or_default(), sealed: row.get::<Vec<u8>>(2)? }))

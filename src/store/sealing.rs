@@ -10,9 +10,15 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::seal::LARGEST_SEALED;
 
 /// Where the key's id is in a sealed secret, for `substr()`; see [`crate::seal`].
 const KEY_OF: &str = "substr(secret, 2, 8)";
+
+/// A sealed secret, for the list of a SELECT: of one that is too large no more than shows that. See [`crate::seal`].
+pub fn sealed() -> String {
+    format!("substr(secret, 1, {})", LARGEST_SEALED + 1)
+}
 
 /// The fourth field of our locks' tags, which Postgres' own functions never set to this: nobody takes them but we.
 const OUR_LOCKS: u16 = 0x4CA1;
@@ -88,8 +94,9 @@ pub type Name = (String, String);
 pub fn take_those_not_sealed_with(key: &[u8]) -> Result<Vec<(Name, Vec<u8>)>, Error> {
     Spi::connect_mut(|client| {
         let sql = format!(
-            "SELECT owner::text, name, secret FROM calsync.credential WHERE secret IS NOT NULL AND {KEY_OF} <> $1 \
-             ORDER BY owner, name FOR NO KEY UPDATE SKIP LOCKED"
+            "SELECT owner::text, name, {} FROM calsync.credential WHERE secret IS NOT NULL AND {KEY_OF} <> $1 \
+             ORDER BY owner, name FOR NO KEY UPDATE SKIP LOCKED",
+            sealed()
         );
         let table = client.update(&sql, None, &[key.into()])?;
         let text = |value: Option<String>| value.unwrap_or_default();

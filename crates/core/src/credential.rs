@@ -79,6 +79,14 @@ fn invalid<T>(problem: impl Into<String>) -> Result<T, InvalidSecret> {
     Err(InvalidSecret(problem.into()))
 }
 
+/// The longest that goes into a header or the form of a token request, in bytes: a token, a user's name, a password. Google's
+/// access tokens have 2,048 at most, its refresh tokens 512.
+pub const LONGEST_TOKEN: usize = 8 * 1024;
+/// An id, an address, a client's secret.
+const LONGEST_ID: usize = 1024;
+/// The PEM of an RSA key of 4,096 bits has about 3,300.
+const LONGEST_PRIVATE_KEY: usize = 16 * 1024;
+
 const OAUTH_KEYS: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
 const ACCOUNT_KEYS: [&str; 3] = ["client_email", "private_key", SUBJECT];
 
@@ -102,7 +110,7 @@ impl Secret {
             read_oauth_client(Keys::of(keys, "an OAuth client", &OAUTH_KEYS)?.needing(&OAUTH_KEYS)?)
         } else if has("token") {
             let keys = Keys::of(keys, "a bearer token", &["token"])?;
-            Ok(Self::Bearer { token: keys.token("token")? })
+            Ok(Self::Bearer { token: keys.token("token", LONGEST_TOKEN)? })
         } else if has("username") || has("password") {
             let needed = ["username", "password"];
             let keys = Keys::of(keys, "a name and password", &needed)?.needing(&needed)?;
@@ -167,9 +175,9 @@ impl Subject {
 
 fn read_oauth_client(keys: Keys) -> Result<Secret, InvalidSecret> {
     Ok(Secret::OauthClient(OauthClient {
-        client_id: keys.token("client_id")?,
-        client_secret: keys.token("client_secret")?,
-        refresh_token: keys.token("refresh_token")?,
+        client_id: keys.token("client_id", LONGEST_ID)?,
+        client_secret: keys.token("client_secret", LONGEST_ID)?,
+        refresh_token: keys.token("refresh_token", LONGEST_TOKEN)?,
     }))
 }
 
@@ -189,20 +197,20 @@ fn read_client_file(keys: &Map<String, Value>, client: &Value) -> Result<Secret,
 
 fn read_service_account(keys: Keys) -> Result<Secret, InvalidSecret> {
     // Whoever carried the key through an environment variable has its line breaks as two characters.
-    let private_key = keys.text("private_key")?.replace("\\n", "\n");
+    let private_key = keys.text("private_key", LONGEST_PRIVATE_KEY)?.replace("\\n", "\n");
     if !private_key.trim_start().starts_with("-----BEGIN PRIVATE KEY-----") {
         return invalid("its \"private_key\" is not a private key in PEM (-----BEGIN PRIVATE KEY-----)");
     }
     let subject = match keys.keys.contains_key(SUBJECT) {
         false => Subject::Itself,
-        true => match keys.token(SUBJECT)? {
+        true => match keys.token(SUBJECT, LONGEST_ID)? {
             each if each == EACH_CALENDAR => Subject::EachCalendar,
             user if user.contains('@') => Subject::User(user),
             _ => return invalid("its \"sub\" is neither a user's address nor \"*\""),
         },
     };
     Ok(Secret::ServiceAccount(ServiceAccount {
-        client_email: keys.token("client_email")?,
+        client_email: keys.token("client_email", LONGEST_ID)?,
         private_key,
         private_key_id: keys.optional("private_key_id")?,
         client_id: keys.optional("client_id")?,
@@ -243,9 +251,13 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn text(&self, key: &str) -> Result<&'a str, InvalidSecret> {
+    /// Of `longest` bytes at most: it is copied and searched for with each request.
+    fn text(&self, key: &str, longest: usize) -> Result<&'a str, InvalidSecret> {
         match self.keys.get(key) {
             None => invalid(format!("{} needs \"{key}\", which is missing", self.shape)),
+            Some(Value::String(text)) if text.len() > longest => {
+                invalid(format!("its \"{key}\" is too long: {longest} bytes at most"))
+            }
             Some(Value::String(text)) if text.trim().is_empty() => invalid(format!("its \"{key}\" is empty")),
             Some(Value::String(text)) => Ok(text),
             Some(_) => invalid(format!("its \"{key}\" is not a string")),
@@ -254,7 +266,7 @@ impl<'a> Keys<'a> {
 
     /// On one line: it goes into an HTTP header.
     fn line(&self, key: &str) -> Result<String, InvalidSecret> {
-        let text = self.text(key)?;
+        let text = self.text(key, LONGEST_TOKEN)?;
         match text.chars().any(char::is_control) {
             true => invalid(format!("its \"{key}\" has a line break or another control character in it")),
             false => Ok(text.to_owned()),
@@ -262,8 +274,8 @@ impl<'a> Keys<'a> {
     }
 
     /// Visible ASCII, as all that Google makes.
-    fn token(&self, key: &str) -> Result<String, InvalidSecret> {
-        let text = self.text(key)?;
+    fn token(&self, key: &str, longest: usize) -> Result<String, InvalidSecret> {
+        let text = self.text(key, longest)?;
         match text.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok(text.to_owned()),
             false => invalid(format!("its \"{key}\" has white space or letters in it that no such key has")),
@@ -282,7 +294,7 @@ impl<'a> Keys<'a> {
     fn optional(&self, key: &str) -> Result<Option<String>, InvalidSecret> {
         match self.keys.get(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(_) => self.token(key).map(Some),
+            Some(_) => self.token(key, LONGEST_ID).map(Some),
         }
     }
 }

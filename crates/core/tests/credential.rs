@@ -142,6 +142,41 @@ fn what_is_wrong_is_said_by_key_and_never_by_value() {
 }
 
 #[test]
+fn each_key_has_a_length_that_it_may_not_exceed() {
+    let client = json!({ "client_id": "i", "client_secret": "s", "refresh_token": "r" });
+    let installed = json!({ "installed": client.clone(), "refresh_token": "r" });
+    let bounds = [
+        (json!({ "token": "t" }), "/token", 8192),
+        (json!({ "username": "u", "password": "p" }), "/username", 8192),
+        (json!({ "username": "u", "password": "p" }), "/password", 8192),
+        (client.clone(), "/client_id", 1024),
+        (client.clone(), "/client_secret", 1024),
+        (client, "/refresh_token", 8192),
+        (installed.clone(), "/installed/client_secret", 1024),
+        (installed, "/refresh_token", 8192),
+        (account(None), "/client_email", 1024),
+        (account(None), "/private_key", 16_384),
+        (account(None), "/private_key_id", 1024),
+        (account(None), "/client_id", 1024),
+        (account(Some("a@x")), "/sub", 1024),
+    ];
+    for (mut secret, place, longest) in bounds {
+        let of_length = |length: usize| {
+            let (begin, filling) = if place == "/private_key" { (PEM, "M") } else { ("a@", "M") };
+            json!(begin.to_owned() + &filling.repeat(length - begin.len()))
+        };
+        *secret.pointer_mut(place).expect("a key") = of_length(longest);
+        read(secret.clone());
+        *secret.pointer_mut(place).expect("a key") = of_length(longest + 1);
+
+        let said = refused(secret);
+
+        let key = place.rsplit('/').next().expect("a key");
+        assert_eq!(said, format!("its \"{key}\" is too long: {longest} bytes at most"));
+    }
+}
+
+#[test]
 fn no_debug_form_shows_a_secret() {
     let secret = read(account(Some("*")));
     let shown = format!("{secret:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use calsync_core::credential::{OauthClient, ServiceAccount, Subject};
+use calsync_core::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount, Subject};
 use calsync_core::providers::google::token::{
     Asker, assertion_request, assertion_to_sign, basic, read_grant, refresh_request,
 };
@@ -188,6 +188,21 @@ fn what_somebody_in_between_says_proves_nothing() {
 }
 
 #[test]
+fn a_grant_that_is_too_long_is_no_grant() {
+    let long = "x".repeat(LONGEST_TOKEN + 1);
+    let answers = [json!({ "access_token": long }), json!({ "access_token": "ya29.t", "refresh_token": long })];
+    for body in answers {
+        let failure = read_grant(&answer(200, body), Asker::OauthClient).expect_err("no grant");
+
+        assert_eq!(failure.kind, FailureKind::Passing);
+        assert!(failure.reason.contains("longer than any") && !failure.reason.contains("xxx"), "{}", failure.reason);
+    }
+    let longest = &long[1..];
+    let body = json!({ "access_token": longest, "refresh_token": longest });
+    assert!(read_grant(&answer(200, body), Asker::OauthClient).is_ok());
+}
+
+#[test]
 fn a_secret_that_the_provider_repeats_is_taken_out_whatever_it_looks_like() {
     let request = refresh_request(URL, &client());
     let mask = Mask::of(&request);
@@ -221,6 +236,41 @@ fn a_password_is_masked_and_so_is_the_header_that_holds_it() {
     let masked = Mask::of(&request).text(&format!("alice sent {header}, that is p:ss-wörd"));
 
     assert_eq!(masked, "alice sent Basic ***, that is ***");
+}
+
+#[test]
+fn a_secret_that_a_provider_escapes_for_html_is_taken_out() {
+    let secret = "hunter2&<secret>'very'\"long/ä";
+    let headers = vec![("authorization", basic("alice", secret))];
+    let mask = Mask::of(&Request { method: Method::Get, url: URL.into(), headers });
+    let with = |write: &dyn Fn(char) -> String| secret.chars().map(write).collect::<String>();
+    let named = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        _ => c.to_string(),
+    };
+    let special = |c: char| !c.is_ascii_alphanumeric();
+    let written = [
+        with(&named),
+        with(&named).replace('\'', "&apos;"),
+        with(&named).replace('\'', "&#39;"),
+        with(&named).replace('\'', "&#x27;").replace('/', "&#x2F;"),
+        with(&named).replace('&', "&amp;"),
+        with(&|c| if special(c) { format!("&#{};", c as u32) } else { c.into() }),
+        with(&|c| if special(c) { format!("&#x{:x};", c as u32) } else { c.into() }),
+        with(&|c| if special(c) { format!("&#X{:04X};", c as u32) } else { c.into() }),
+        with(&|c| format!("&#{};", c as u32)),
+    ];
+    for written in written {
+        let page = format!("<p>Tom &amp; &;&#;&#x110000;&ä: {written}&gt;{written} and {secret} &amp");
+
+        assert_eq!(mask.text(&page), "<p>Tom &amp; &;&#;&#x110000;&ä: ***&gt;*** and *** &amp", "{written}");
+        let list = Answer::Http { status: 200, retry_after: None, body: page.into_bytes() };
+        let Answer::Http { body, .. } = mask.answer(list, false) else { panic!("an answer stays one") };
+        assert!(!String::from_utf8_lossy(&body).contains("hunter2"), "{written}");
+    }
 }
 
 #[test]

@@ -56,6 +56,12 @@ SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', '{"file":
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'none', '{}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('', 'google', '{}') $$);
 SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', NULL) $$);
+-- Nor is one that was typed as a name.
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('{"token": "hunter2"}', 'google', '{}') $$);
+SELECT pg_temp.refusal($$ SELECT calsync_subscribe('a', credential => ' {"token": "hunter2"}') $$);
+-- It has a bound.
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', jsonb_build_object('token', repeat('hunter2', 2000))) $$);
+SELECT pg_temp.refusal($$ SELECT calsync_add_credential('c', 'google', jsonb_build_object('token', repeat('hunter2', 10000))) $$);
 SELECT calsync_add_credential('c', 'google', '{}');
 SELECT calsync_add_credential('c', 'google', '{}');
 SELECT calsync_add_credential('c', 'google', '{"token": "hunter2"}');

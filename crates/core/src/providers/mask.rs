@@ -2,10 +2,13 @@
 //!
 //! A provider may repeat in an error what it was sent, and errors are shown, stored and logged. So each answer passes
 //! through the mask of its request before anything reads it: all texts of the request that are secret, also where JSON
-//! escapes or percent-encoding disguise them. A provider that means to hide what it repeats can: it knows the secret.
+//! escapes, percent-encoding or HTML's references disguise them. A provider that means to hide what it repeats can: it knows
+//! the secret.
 //!
 //! What is no error is calendar data, which must not change because somebody's password is also a word: there only a
 //! text that is too long to stand there by chance is taken out.
+
+mod html;
 
 use std::fmt;
 
@@ -27,7 +30,12 @@ const SECRET_FIELDS: [&str; 3] = ["client_secret", "refresh_token", "assertion"]
 
 /// The secret texts of one request. Its `Debug` form shows none.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Mask(Vec<String>);
+pub struct Mask {
+    /// The longest first: one may be part of another.
+    secrets: Vec<String>,
+    /// Those of them that HTML writes otherwise.
+    escaped: Vec<String>,
+}
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,15 +73,26 @@ impl Mask {
             .filter(|encoded| !secrets.contains(encoded))
             .collect();
         secrets.extend(encoded);
+        Self::with(secrets)
+    }
+
+    fn with(mut secrets: Vec<String>) -> Self {
         secrets.retain(|secret| !secret.is_empty());
-        // The longest first: one may be part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self(secrets)
+        let escaped = secrets.iter().filter(|secret| html::is_escaped(secret)).cloned().collect();
+        Self { secrets, escaped }
     }
 
     /// The text without the secrets.
     pub fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+        let text = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN));
+        let mut shown = String::new();
+        let mut taken = 0;
+        for range in html::find(&text, &self.escaped) {
+            shown = shown + &text[taken..range.start] + HIDDEN;
+            taken = range.end;
+        }
+        if taken == 0 { text } else { shown + &text[taken..] }
     }
 
     /// The answer without the secrets. A body that says "200 OK" is left as it is where `keeps_success`: what a token
@@ -102,14 +121,14 @@ impl Mask {
     /// A page of events is large, and hardly ever holds what was sent. It is not parsed here: as JSON values it would
     /// take many times its space.
     fn page(&self, body: Vec<u8>) -> Vec<u8> {
-        let long = self.0.iter().filter(|secret| secret.len() >= NO_WORD);
+        let long = self.secrets.iter().filter(|secret| secret.len() >= NO_WORD);
         // Some write each slash with a backslash before it (RFC 8259 §7).
-        let written = long.flat_map(|secret| [secret.clone(), secret.replace('/', "\\/")]);
+        let long = Self::with(long.flat_map(|secret| [secret.clone(), secret.replace('/', "\\/")]).collect());
         let Ok(text) = std::str::from_utf8(&body) else {
             return self.text(&String::from_utf8_lossy(&body)).into_bytes();
         };
-        let found: Vec<String> = written.filter(|secret| text.contains(secret)).collect();
-        if found.is_empty() { body } else { Self(found).text(text).into_bytes() }
+        let is_repeated = long.secrets.iter().any(|secret| text.contains(secret));
+        if is_repeated || !html::find(text, &long.escaped).is_empty() { long.text(text).into_bytes() } else { body }
     }
 
     /// Keys stay: they are looked up, never shown. Texts are read as they will be shown.

@@ -6,8 +6,9 @@ use std::fs;
 use calsync_integration::markers::{
     MARKER, assert_clean, assert_nothing_shows, everything_shown_to, needles, oauth, process_titles, shapes, talkative,
 };
-use calsync_integration::{Cluster, ServiceAccountKey, World, eventually};
+use calsync_integration::{ALICE, Cluster, ServiceAccountKey, World, eventually, sqlstate};
 use fake_google::{Action, Fault};
+use serde_json::json;
 
 /// Every way in which the token URL and the calendar can fail, one after the other. Those that repeat what they were
 /// sent do so after more or fewer words, so that the secret stands where messages are cut, too.
@@ -172,11 +173,95 @@ fn no_secret_is_found_in_anything_that_the_server_shows_or_writes_down() {
     assert_nothing_shows(&world, &needles);
 }
 
+#[test]
+fn a_password_that_a_provider_repeats_escaped_for_html_is_not_shown() {
+    let mut world = World::new();
+    world.add_credential("gate", &json!({ "username": "gate", "password": "hunter2&<secret>\"very\"long" }));
+    let message = "wrong password hunter2&amp;&lt;secret&gt;&quot;very&quot;long";
+    let body =
+        json!({ "error": { "code": 403, "message": message, "errors": [{ "reason": "forbidden" }] } }).to_string();
+    let refusal = Action::Body { status: 403, content_type: "application/json".into(), body, headers: Vec::new() };
+    world.google.add_fault(Fault::new(refusal).on_path("/events").always());
+
+    world.sql.execute("SELECT calsync_subscribe($1, credential => 'gate')", &[&ALICE]).expect("subscribed");
+
+    eventually("it is refused", || !world.status("last_error").is_empty());
+    let told = world.status("last_error");
+    assert!(told.contains("wrong password ***") && !told.contains("hunter2"), "{told}");
+    assert!(!world.cluster.log().contains("hunter2"));
+}
+
+/// Whoever mixes up the arguments of a call.
+#[test]
+fn a_secret_that_is_given_as_a_name_is_neither_taken_nor_shown() {
+    let mut world = World::with("calsync.enabled = off\nlog_parameter_max_length_on_error = -1");
+    let mut session = world.cluster.connect("postgres");
+    let secret = format!("{{\"token\": \"{MARKER}\"}}");
+    let mut calls: Vec<String> = Vec::new();
+    for name in
+        [&secret, &format!(" \n{secret}"), &format!("[{secret}]"), &format!("\"{MARKER}\""), &format!("{MARKER}\n=")]
+    {
+        calls.extend([
+            format!("SELECT calsync_add_credential('{name}', 'google', '1')"),
+            format!("SELECT calsync_add_credential('{name}', 'google', '{{}}')"),
+            format!("SELECT calsync_add_credential('{name}', 'google', 'my name')"),
+            format!("SELECT calsync_add_credential('{name}', 'my name', '{{}}')"),
+            format!("SELECT calsync_subscribe('a@x', credential => '{name}')"),
+            format!("SELECT calsync_subscribe('a@x', 'none', '{name}')"),
+            format!("SELECT calsync_subscribe('a@x', 'nobody', '{name}')"),
+            format!("DO $$ BEGIN PERFORM calsync_subscribe('a@x', credential => '{name}'); END $$"),
+        ]);
+    }
+    calls.push(format!("SELECT calsync_subscribe('a@x', credential => '{}')", MARKER.repeat(100)));
+    let shown = "SELECT string_agg(query, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+
+    for call in calls {
+        let error = session.batch_execute(&call).expect_err(&call);
+
+        assert!(["22023", "22P02"].contains(&sqlstate(&error).as_str()), "{error:?}");
+        let told = error.as_db_error().expect("the server's");
+        let told = format!("{} {:?} {:?}", told.message(), told.detail(), told.hint());
+        assert_clean("an error", &told, &[MARKER.to_owned()]);
+        let activity: String = world.sql.query_one(shown, &[]).expect("activity").get(0);
+        assert_clean("pg_stat_activity", &activity, &[MARKER.to_owned()]);
+    }
+    assert!(session.execute("SELECT calsync_add_credential($1, 'google', '{}')", &[&secret]).is_err());
+    assert!(session.execute("SELECT calsync_subscribe('a@x', credential => $1)", &[&secret]).is_err());
+    assert_clean("the log", &world.cluster.log(), &[MARKER.to_owned()]);
+    assert_eq!(world.count("SELECT (SELECT count(*) FROM calsync.credential) + count(*) FROM calsync.subscription"), 0);
+}
+
+/// A credential that was called so before such names were refused.
+#[test]
+fn a_secret_that_became_a_name_can_be_dropped_and_is_not_shown_on_the_way() {
+    let mut world = World::with("calsync.enabled = off");
+    world.add_credential("team", &json!({}));
+    world.others(&["a@x"], Some("team"));
+    let name = format!("{{\"token\": \"{MARKER}\"}}");
+    world.sql.execute("UPDATE calsync.subscription SET credential = NULL", &[]).expect("altered");
+    world.sql.execute("UPDATE calsync.credential SET name = $1", &[&name]).expect("altered");
+    world.sql.execute("UPDATE calsync.subscription SET credential = $1", &[&name]).expect("altered");
+    let mut session = world.cluster.connect("postgres");
+    let drop = format!("SELECT calsync_drop_credential('{name}')");
+
+    let error = session.batch_execute(&drop).expect_err("it is in use");
+    world.sql.batch_execute("SELECT calsync_unsubscribe('a@x')").expect("unsubscribed");
+    session.batch_execute(&drop).expect("dropped");
+
+    assert_eq!(error.as_db_error().expect("the server's").message(), "this credential is in use");
+    assert_eq!(world.count("SELECT count(*) FROM calsync.credential"), 0);
+    let shown = "SELECT string_agg(query, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    let activity: String = world.sql.query_one(shown, &[]).expect("activity").get(0);
+    assert_clean("pg_stat_activity", &activity, &[MARKER.to_owned()]);
+    assert_clean("the log", &world.cluster.log(), &[MARKER.to_owned()]);
+}
+
 /// What the log shows of an error whose statement names the function, but for our own errors, which hold no secret.
 fn shows_nothing(message: &str) -> bool {
     let ours = [
         "the secret of credential ",
         "name must have between 1 and ",
+        "this cannot be the name of a credential",
         "the provider of a credential must be 'google'",
         "permission denied to read a file",
     ];

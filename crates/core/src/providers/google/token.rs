@@ -10,6 +10,7 @@
 //! - `a_consent_that_was_withdrawn_waits_for_a_person`
 //! - `a_user_whom_the_domain_does_not_know_is_that_calendars_trouble`
 //! - `what_somebody_in_between_says_proves_nothing`
+//! - `a_grant_that_is_too_long_is_no_grant`
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::text::one_line;
-use crate::credential::{OauthClient, ServiceAccount};
+use crate::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount};
 use crate::providers::{Answer, Method, Request};
 use crate::sync::{Failure, FailureKind};
 
@@ -150,6 +151,14 @@ fn read_success(body: &[u8]) -> Result<Grant, &'static str> {
     let json: Value = serde_json::from_slice(body).map_err(|_| "the answer is not readable as JSON")?;
     let visible = |token: &&str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let token = json["access_token"].as_str().filter(visible).ok_or("the answer holds none")?;
+    let refresh_token = json["refresh_token"].as_str().filter(visible);
+    // They are copied and searched for with each request, and a stored secret of that length would be refused.
+    if token.len() > LONGEST_TOKEN {
+        return Err("the answer's token is longer than any that is taken");
+    }
+    if refresh_token.is_some_and(|token| token.len() > LONGEST_TOKEN) {
+        return Err("the answer's refresh token is longer than any that is taken");
+    }
     if json["token_type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err("the answer's token is no bearer token");
     }
@@ -165,7 +174,7 @@ fn read_success(body: &[u8]) -> Result<Grant, &'static str> {
     Ok(Grant {
         access_token: token.to_owned(),
         use_for: lifetime.saturating_sub(EARLY).max(lifetime / 5 * 4).max(SHORTEST_USE),
-        refresh_token: json["refresh_token"].as_str().filter(visible).map(str::to_owned),
+        refresh_token: refresh_token.map(str::to_owned),
     })
 }
 
