@@ -224,6 +224,8 @@ CREATE TABLE calsync.credential (
     retry_at    timestamptz,
     refused_at  timestamptz,
     unopened_at timestamptz,
+    granted_at  timestamptz,
+    doubts      integer NOT NULL DEFAULT 0,
     failures    integer NOT NULL DEFAULT 0,
     generation  bigint NOT NULL DEFAULT 0,
     last_error  text,
@@ -238,12 +240,16 @@ COMMENT ON COLUMN calsync.credential.recalls IS
 COMMENT ON COLUMN calsync.credential.secret IS
     'Sealed with a key of the file calsync.key_file, bound to owner and name; null: the provider is asked as nobody';
 COMMENT ON COLUMN calsync.credential.retry_at IS
-    'Rate limited, refused, or not to be opened: no calendar of this credential is asked for before';
+    'Rate limited, refused, in doubt, or not to be opened: no calendar of this credential is asked for before';
 COMMENT ON COLUMN calsync.credential.failures IS 'How often in a row it was rate limited';
 COMMENT ON COLUMN calsync.credential.generation IS
     'Raised when it is replaced: what a provider says of its predecessor no longer counts';
 COMMENT ON COLUMN calsync.credential.unopened_at IS
     'Since when its secret cannot be opened for trouble with the key file; one of its calendars tries again each minute';
+COMMENT ON COLUMN calsync.credential.granted_at IS
+    'When one of the users whom a service account asks for ("sub": "*") was last granted a token, give or take five minutes';
+COMMENT ON COLUMN calsync.credential.doubts IS
+    'How many users were refused a token one after the other and none was granted one; one of its calendars at a time is tried, ever later';
 COMMENT ON COLUMN calsync.credential.refused_at IS
     'Since when the provider does not accept it; one of its calendars is tried once an hour';
 

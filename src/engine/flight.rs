@@ -34,6 +34,10 @@ impl Flight {
         matches!(self, Flight::Channel(_))
     }
 
+    fn probes(&self) -> bool {
+        matches!(self, Flight::Round(round) if round.probes())
+    }
+
     /// Whose calendar, or credential, it is about.
     pub fn owner(&self) -> &str {
         match self {
@@ -143,6 +147,7 @@ impl Engine {
             Ok(grant) => {
                 let pass = self.tokens.keep(&refresh.grantee, grant);
                 self.tokens.store(transactions);
+                self.tokens.note(refresh, waiting.iter().any(Flight::probes), transactions);
                 for flight in waiting {
                     match flight {
                         Flight::Round(round) if !settings.enabled => round.give_back(transactions),
@@ -153,7 +158,8 @@ impl Engine {
             }
             Err(failure) => failure,
         };
-        if failure.kind == FailureKind::Credential && self.tokens.is_outdated(refresh, transactions) {
+        let is_about_the_secret = matches!(failure.kind, FailureKind::Credential | FailureKind::Ungranted);
+        if is_about_the_secret && self.tokens.is_outdated(refresh, transactions) {
             for flight in waiting {
                 self.send(flight, transactions, settings);
             }

@@ -122,6 +122,11 @@ impl Round {
         self.claim.awaited
     }
 
+    /// It finds out whether its credential is accepted.
+    pub fn probes(&self) -> bool {
+        self.claim.probes
+    }
+
     /// The calendar has never been synced before.
     pub fn is_the_first(&self) -> bool {
         self.claim.subscription.full_synced_at.is_none()
@@ -262,7 +267,7 @@ impl Round {
     fn fail(self, failure: &Failure, transactions: &mut impl Transactions) -> Next {
         let now = Utc::now();
         let written = transactions.run(&mut || {
-            rounds::fail(&self.claim, failure, self.progress(), |failures, failing_since| {
+            rounds::fail(&self.claim, failure, self.progress(), random(), |failures, failing_since| {
                 schedule::after_failure(now, failures, failing_since, failure, random())
             })
         });

@@ -6,6 +6,7 @@
 //! - a token that the provider refuses before its time is renewed once, and the calendar asked for again
 //! - while the token URL is out of order, each calendar fails for itself, and the URL is not stormed
 //! - a refresh token that the provider replaces is stored, also when its row is locked just then
+//! - a user who is granted none is that calendar's trouble, unless no other user is granted one either
 //! - a secret that cannot be opened for trouble with our own key file is no refusal by the provider
 //! - a credential that is replaced while a refresh with the old secret is under way is tried with the new one
 //!
@@ -38,6 +39,8 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(64);
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// Whoever has locked a credential's row for longer is not waited for; it is tried again all the same.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is written down that users are granted tokens: often as measured by [`calsync_core::doubt::LATELY`].
+const NOTED_EVERY: Duration = Duration::from_secs(300);
 /// With fewer credentials than this there is nothing to tidy.
 const FEW: usize = 1000;
 
@@ -105,6 +108,8 @@ struct Known {
     access: Access,
     outage: Option<Outage>,
     used_at: Instant,
+    /// When it was last written down that a user was granted a token.
+    noted_at: Option<Instant>,
 }
 
 /// A refresh token that has taken the place of the stored one, and could not be stored yet.
@@ -173,7 +178,10 @@ impl Tokens {
             Access::Fixed(header) => return Authorization::Ready(Some(Pass { header: header.clone(), token: None })),
             Access::Granted { subject, tokens } => (subject, tokens),
         };
-        let user = subject.user_of(&wanted.remote_id).map(str::to_owned);
+        let user = match token::user_of(subject, &wanted.remote_id) {
+            Ok(user) => user.map(str::to_owned),
+            Err(failure) => return Authorization::Failed(failure),
+        };
         let is_good = |token: &&Token| {
             token.use_until > now && wanted.not_before.is_none_or(|earliest| token.granted_at >= earliest)
         };
@@ -295,6 +303,20 @@ impl Tokens {
         pass
     }
 
+    /// Writes down that a user of the credential was granted a token, where others may be refused theirs: not each time, but
+    /// where a doubt waits for it (`ends_doubt`) at once. What could not be written is written with the next one.
+    pub fn note(&mut self, granted: &Refresh, ends_doubt: bool, transactions: &mut impl Transactions) {
+        let Grantee { owner, name, generation, .. } = &granted.grantee;
+        let known = self.known.get_mut(&key(owner, name)).filter(|known| known.generation == *generation);
+        let Some(known) = known.filter(|_| granted.asker == Asker::UserOfCalendar) else { return };
+        if !ends_doubt && known.noted_at.is_some_and(|noted| noted.elapsed() < NOTED_EVERY) {
+            return;
+        }
+        if let Ok(true) = transactions.run(&mut || credential::granted((owner, name, *generation))) {
+            known.noted_at = Some(Instant::now());
+        }
+    }
+
     /// No token came. What passes is everybody's answer for a while, ever longer.
     pub fn failed(&mut self, grantee: &Grantee, failure: &Failure) {
         let known = self.known.get_mut(&key(&grantee.owner, &grantee.name));
@@ -381,7 +403,7 @@ impl Known {
             Secret::OauthClient(_) => granted(Subject::Itself),
             Secret::ServiceAccount(account) => granted(account.subject.clone()),
         };
-        Known { generation: stored.generation, access, outage: None, used_at: Instant::now() }
+        Known { generation: stored.generation, access, outage: None, used_at: Instant::now(), noted_at: None }
     }
 }
 

@@ -408,7 +408,7 @@ fn tell_credential(channel: &Channel, failure: &Failure, random: f64) -> Result<
     let held = (channel.owner.as_str(), name, channel.generation.unwrap_or_default());
     let retry = schedule::after_failure(Utc::now(), slowed, None, failure, random);
     match retry.slows {
-        schedule::Slows::Calendar | schedule::Slows::CredentialUnopened => {}
+        schedule::Slows::Calendar | schedule::Slows::CredentialPerhaps | schedule::Slows::CredentialUnopened => {}
         schedule::Slows::Credential => credential::slowed(held, retry.at, &failure.reason)?,
         schedule::Slows::CredentialRefused => credential::refused(held, retry.at, &failure.reason)?,
     }

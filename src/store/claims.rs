@@ -28,7 +28,7 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub subscription: Subscription,
-    /// Its credential was refused, or could not be opened: this round finds out whether that has changed.
+    /// Its credential was refused, is in doubt, or could not be opened: this round finds out whether that has changed.
     pub probes: bool,
     /// Its credential was rate limited the last time.
     pub slowed: bool,
@@ -81,7 +81,7 @@ pub struct Claiming<'a> {
 /// [`Turns`] gives them out. `permit` is asked for each in turn, given (owner, name) of its credential; those of `spent`
 /// credentials are passed over.
 ///
-/// Of a credential that was refused, or could not be opened, one calendar is claimed, when its time has come, and no
+/// Of a credential that was refused, is in doubt, or could not be opened, one calendar is claimed, when its time has come, and no
 /// other meanwhile.
 pub fn claim(
     claiming: &mut Claiming,
@@ -252,7 +252,7 @@ fn due(
     let sql = format!(
         "SELECT found.* FROM unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS turn (owner, places, number) \
          CROSS JOIN LATERAL ( \
-             SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AS probes, \
+             SELECT {}, (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL OR c.doubts > 0) AS probes, \
                  c.failures > 0 AS slowed, c.generation, s.expedited, \
                  EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {}) AS watched \
              FROM calsync.subscription AS s \

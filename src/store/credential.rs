@@ -1,8 +1,12 @@
 //! Credentials: what a provider wants to see. Secrets come and go sealed ([`crate::seal`]).
 
+use calsync_core::doubt::{self, Concerns, Standing};
+use calsync_core::sync::Failure;
 use chrono::{DateTime, Utc};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::durability;
 use super::plan::{Plan, under_committed_snapshot};
 use super::sealing::sealed;
 use super::time;
@@ -49,7 +53,7 @@ pub fn add(owner: &str, name: &str, provider: &str, sealed: Option<&[u8]>) -> Re
              VALUES ($1::name, $2, $3, $4, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
              ON CONFLICT (owner, name) DO UPDATE SET provider = excluded.provider, secret = excluded.secret, \
                  retry_at = NULL, refused_at = NULL, unopened_at = NULL, failures = 0, last_error = NULL, \
-                 generation = greatest(credential.generation + 1, excluded.generation)",
+                 granted_at = NULL, doubts = 0, generation = greatest(credential.generation + 1, excluded.generation)",
             None,
             &[owner.into(), name.into(), provider.into(), sealed.into()],
         )?;
@@ -198,7 +202,8 @@ pub fn slowed((owner, name, generation): Held, until: DateTime<Utc>, reason: &st
 pub fn refused((owner, name, generation): Held, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         let table = client.update(
-            "UPDATE calsync.credential SET refused_at = coalesce(refused_at, now()), retry_at = $3, last_error = $4 \
+            "UPDATE calsync.credential SET refused_at = coalesce(refused_at, now()), retry_at = $3, last_error = $4, \
+                 doubts = 0 \
              WHERE owner = $1::name AND name = $2 AND generation = $5 RETURNING name",
             None,
             &[owner.into(), name.into(), time::timestamp(until)?.into(), reason.into(), generation.into()],
@@ -207,6 +212,13 @@ pub fn refused((owner, name, generation): Held, until: DateTime<Utc>, reason: &s
             // It was replaced since the request was sent.
             return Ok(());
         }
+        all_wait(owner, name, until, reason)
+    })
+}
+
+/// Every calendar of the credential says why it is not asked for.
+fn all_wait(owner: &str, name: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
         client.update(
             "UPDATE calsync.subscription SET state = 'needs_credential', last_error = $4, next_sync_at = $3 \
              WHERE subscription_id IN ( \
@@ -219,6 +231,104 @@ pub fn refused((owner, name, generation): Held, until: DateTime<Utc>, reason: &s
         )?;
         Ok(())
     })
+}
+
+/// A user of it is granted no token, and nobody knows whether others are ([`doubt`]). Where it is in doubt none of its
+/// calendars is asked for but one at a time: not this one, if there is another. Its row must be locked. `probes`: the
+/// calendar `id` was asked for because of the doubt.
+pub fn doubted(
+    (owner, name, generation): Held,
+    id: i64,
+    probes: bool,
+    failure: &Failure,
+    random: f64,
+) -> Result<(), Error> {
+    let arguments = [owner.into(), name.into(), generation.into()];
+    let standing = Spi::connect(|client| -> Result<Option<Standing>, Error> {
+        let sql = "SELECT granted_at, doubts FROM calsync.credential \
+                   WHERE owner = $1::name AND name = $2 AND generation = $3";
+        let mut table = client.select(sql, None, &arguments)?;
+        let Some(row) = table.next() else { return Ok(None) };
+        let granted_at = row.get::<TimestampWithTimeZone>(1)?.and_then(time::instant);
+        Ok(Some(Standing { granted_at, doubts: row.get::<i32>(2)?.unwrap_or_default().max(0) as u32 }))
+    })?;
+    let Some(standing) = standing else { return Ok(()) };
+    let Concerns::Doubt { doubts, until, convincing } =
+        doubt::weigh(Utc::now(), standing, probes, failure.retry_after, random)
+    else {
+        return Ok(());
+    };
+    let reason = failure.reason.as_str();
+    let at = time::timestamp(until)?;
+    let doubts = i32::try_from(doubts).unwrap_or(i32::MAX);
+    Spi::connect_mut(|client| {
+        let sql = "UPDATE calsync.credential SET doubts = $4, retry_at = $5, \
+                       refused_at = CASE WHEN $6 THEN coalesce(refused_at, now()) ELSE refused_at END, \
+                       last_error = CASE WHEN $6 THEN $7 ELSE last_error END \
+                   WHERE owner = $1::name AND name = $2 AND generation = $3";
+        let [owner, name, generation] = arguments;
+        client.update(
+            sql,
+            None,
+            &[owner, name, generation, doubts.into(), at.into(), convincing.into(), reason.into()],
+        )?;
+        Ok::<(), Error>(())
+    })?;
+    if convincing { all_wait(owner, name, until, reason) } else { ask_another(owner, name, id, until) }
+}
+
+/// The calendar `id`, which was asked for because of a doubt, fails in a way that says nothing of it: another is asked for.
+pub fn still_in_doubt((owner, name, generation): Held, id: i64) -> Result<(), Error> {
+    let doubted = Spi::connect_mut(|client| -> Result<bool, Error> {
+        let table = client.update(
+            "UPDATE calsync.credential SET retry_at = now() + interval '1 second' \
+             WHERE owner = $1::name AND name = $2 AND generation = $3 AND doubts > 0 RETURNING name",
+            None,
+            &[owner.into(), name.into(), generation.into()],
+        )?;
+        Ok(!table.is_empty())
+    })?;
+    if doubted { ask_another(owner, name, id, Utc::now()) } else { Ok(()) }
+}
+
+/// Makes another calendar of the credential due, the one that was synced last: it is likeliest to be granted a token.
+fn ask_another(owner: &str, name: &str, id: i64, at: DateTime<Utc>) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(
+            "UPDATE calsync.subscription SET next_sync_at = least(next_sync_at, $4) WHERE subscription_id IN ( \
+                 SELECT subscription_id FROM calsync.subscription \
+                 WHERE owner = $1::name AND credential = $2 AND subscription_id <> $3 \
+                     AND provider <> 'none' AND state NOT IN ('paused', 'needs_credential') AND leased_until IS NULL \
+                 ORDER BY synced_at DESC NULLS LAST, next_sync_at LIMIT 1 FOR UPDATE SKIP LOCKED)",
+            None,
+            &[owner.into(), name.into(), id.into(), time::timestamp(at)?.into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// A user of it was granted a token, which ends a doubt and brings its calendars back. False: somebody else has locked the
+/// row, and nothing was written.
+pub fn granted((owner, name, generation): Held) -> Result<bool, Error> {
+    durability::need_not_last();
+    let doubts = Spi::connect_mut(|client| -> Result<Option<i32>, Error> {
+        let mut table = client.update(
+            "UPDATE calsync.credential AS c SET granted_at = now(), doubts = 0, \
+                 refused_at = CASE WHEN found.doubts = 0 THEN c.refused_at END, \
+                 retry_at = CASE WHEN found.doubts = 0 OR c.failures > 0 THEN c.retry_at END, \
+                 last_error = CASE WHEN found.doubts = 0 THEN c.last_error END \
+             FROM (SELECT owner, name, doubts FROM calsync.credential \
+                   WHERE owner = $1::name AND name = $2 AND generation = $3 FOR NO KEY UPDATE SKIP LOCKED) AS found \
+             WHERE c.owner = found.owner AND c.name = found.name RETURNING found.doubts",
+            None,
+            &[owner.into(), name.into(), generation.into()],
+        )?;
+        table.next().map(|row| Ok(row.get(1)?.unwrap_or_default())).transpose()
+    })?;
+    if doubts.is_some_and(|doubts| doubts > 0) {
+        make_due(owner, name, WAITING)?;
+    }
+    Ok(doubts.is_some())
 }
 
 /// Its secret cannot be opened: none of its calendars is asked for before `until`, when one tries again. That is no fault of
@@ -240,7 +350,7 @@ pub fn opened((owner, name, generation): Held) -> Result<(), Error> {
     let opened = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
             "UPDATE calsync.credential SET unopened_at = NULL, \
-                 retry_at = CASE WHEN refused_at IS NOT NULL THEN retry_at END, last_error = NULL \
+                 retry_at = CASE WHEN refused_at IS NOT NULL OR doubts > 0 THEN retry_at END, last_error = NULL \
              WHERE owner = $1::name AND name = $2 AND generation = $3 AND unopened_at IS NOT NULL RETURNING name",
             None,
             &[owner.into(), name.into(), generation.into()],
@@ -260,7 +370,7 @@ pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
             &format!(
                 "UPDATE calsync.credential AS tried SET retry_at = now() \
                  FROM (SELECT c.owner, c.name FROM calsync.credential AS c \
-                       WHERE (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL) AND c.retry_at > now() AND {theirs} \
+                       WHERE (c.refused_at IS NOT NULL OR c.unopened_at IS NOT NULL OR c.doubts > 0) AND c.retry_at > now() AND {theirs} \
                        ORDER BY c.owner, c.name FOR NO KEY UPDATE) AS found \
                  WHERE tried.owner = found.owner AND tried.name = found.name"
             ),
@@ -270,7 +380,7 @@ pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
         let limited = client.update(
             &format!(
                 "SELECT c.retry_at::text, coalesce(c.last_error, '') FROM calsync.credential AS c \
-                 WHERE c.refused_at IS NULL AND c.unopened_at IS NULL AND c.retry_at > now() AND {theirs} \
+                 WHERE c.refused_at IS NULL AND c.unopened_at IS NULL AND c.doubts = 0 AND c.retry_at > now() AND {theirs} \
                  ORDER BY c.retry_at DESC LIMIT 1"
             ),
             None,
@@ -290,7 +400,7 @@ pub fn accepted((owner, name, generation): Held) -> Result<(), Error> {
     let accepted = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
             "UPDATE calsync.credential SET refused_at = NULL, unopened_at = NULL, retry_at = NULL, failures = 0, \
-                 last_error = NULL \
+                 doubts = 0, last_error = NULL \
              WHERE owner = $1::name AND name = $2 AND generation = $3 RETURNING name",
             None,
             &[owner.into(), name.into(), generation.into()],

@@ -264,6 +264,7 @@ pub fn fail(
     claim: &Claim,
     failure: &Failure,
     progress: Progress,
+    random: f64,
     decide: impl FnOnce(u32, Option<DateTime<Utc>>) -> Retry,
 ) -> Result<Outcome<()>, Error> {
     let (generation, probes) = (claim.generation, claim.probes);
@@ -316,10 +317,16 @@ pub fn fail(
                 credential::opened((&claim.owner, name, generation))?;
             }
             match retry.slows {
+                Slows::Calendar if probes && failure.kind == FailureKind::Forbidden => {
+                    credential::still_in_doubt((&claim.owner, name, generation), claim.id)?;
+                }
                 Slows::Calendar => {}
                 Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,
                 Slows::CredentialRefused => {
                     credential::refused((&claim.owner, name, generation), retry.at, &failure.reason)?;
+                }
+                Slows::CredentialPerhaps => {
+                    credential::doubted((&claim.owner, name, generation), claim.id, probes, failure, random)?;
                 }
                 Slows::CredentialUnopened => {
                     credential::unopened((&claim.owner, name, generation), retry.at, &failure.reason)?;
@@ -339,6 +346,7 @@ fn hangs_on_the_secret(kind: FailureKind) -> bool {
     match kind {
         FailureKind::RateLimited
         | FailureKind::Credential
+        | FailureKind::Ungranted
         | FailureKind::Unopened
         | FailureKind::Forbidden
         | FailureKind::NotFound => true,
@@ -351,6 +359,7 @@ fn failing_as(kind: FailureKind) -> &'static str {
         FailureKind::Passing => "passing",
         FailureKind::RateLimited => "rate_limited",
         FailureKind::Credential => "credential",
+        FailureKind::Ungranted => "ungranted",
         FailureKind::Unopened => "unopened",
         FailureKind::Forbidden => "forbidden",
         FailureKind::NotFound => "not_found",

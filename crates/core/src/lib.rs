@@ -14,6 +14,7 @@ pub mod busy;
 pub mod credential;
 pub mod delta;
 pub mod destination;
+pub mod doubt;
 pub mod event;
 pub mod expansion;
 pub mod explain;

@@ -19,7 +19,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::sync::{Failure, FailureKind};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long a credential is left that could not be opened: looking at a file of our own costs nobody else anything.
 const UNOPENED: Duration = Duration::from_secs(40);
@@ -89,6 +89,8 @@ pub enum Slows {
     /// The credential is not accepted: none of its calendars is asked for, but one at the retry, to see whether it is
     /// accepted again.
     CredentialRefused,
+    /// This calendar only, or all of the credential: [`crate::doubt`] tells.
+    CredentialPerhaps,
     /// The credential could not be opened, which is no fault of its own: one calendar is tried at the retry, as above.
     CredentialUnopened,
 }
@@ -151,7 +153,9 @@ pub fn after_failure(
             (State::Backoff, backoff(failures, random))
         }
         FailureKind::Unopened => (State::Backoff, jittered(UNOPENED, random)),
-        FailureKind::Credential | FailureKind::Forbidden => (State::NeedsCredential, jittered(HOUR, random)),
+        FailureKind::Credential | FailureKind::Ungranted | FailureKind::Forbidden => {
+            (State::NeedsCredential, jittered(HOUR, random))
+        }
         FailureKind::NotFound if has_lasted(now, failing_since, GONE_AFTER) => (State::Gone, jittered(DAY, random)),
         FailureKind::NotFound => (State::Backoff, backoff(failures, random)),
     };
@@ -162,6 +166,7 @@ pub fn after_failure(
     let slows = match failure.kind {
         FailureKind::RateLimited => Slows::Credential,
         FailureKind::Credential => Slows::CredentialRefused,
+        FailureKind::Ungranted => Slows::CredentialPerhaps,
         FailureKind::Unopened => Slows::CredentialUnopened,
         FailureKind::Passing | FailureKind::Forbidden | FailureKind::NotFound | FailureKind::RefusedUrl => {
             Slows::Calendar
@@ -185,7 +190,7 @@ pub fn full_sync_due(
 }
 
 /// `min(2^n s + random <= 1 s, 64 s)` for the burst (Google's advice), then doubling to an hour, ±25 %.
-fn backoff(failures: u32, random: f64) -> Duration {
+pub(crate) fn backoff(failures: u32, random: f64) -> Duration {
     if failures < BURST {
         return (Duration::from_secs(1 << failures) + up_to_a_second(random)).min(BURST_CAP);
     }

@@ -96,6 +96,9 @@ pub enum FailureKind {
     RateLimited,
     /// The credential was not accepted (401): somebody must replace it; tried again once an hour.
     Credential,
+    /// The user whom the calendar is named for is granted no access token, and the provider does not say whether others
+    /// are: [`crate::doubt`] tells whether that concerns the credential.
+    Ungranted,
     /// The credential's secret could not be opened, for our own key file is missing, unreadable or not whole: the provider
     /// was not asked, and somebody mends the file; tried again within a minute.
     Unopened,

@@ -146,9 +146,12 @@ fn a_rate_limit_slows_the_credential_not_the_calendar() {
 #[test]
 fn a_refused_credential_is_asked_for_once_and_tried_once_an_hour() {
     // 401 is the credential's, 403 the calendar's: another calendar of the same credential may be readable.
-    for (kind, slows) in
-        [(FailureKind::Credential, Slows::CredentialRefused), (FailureKind::Forbidden, Slows::Calendar)]
-    {
+    // Of a user who is granted no token it is to be found out.
+    for (kind, slows) in [
+        (FailureKind::Credential, Slows::CredentialRefused),
+        (FailureKind::Forbidden, Slows::Calendar),
+        (FailureKind::Ungranted, Slows::CredentialPerhaps),
+    ] {
         for failures in [0, 1, 50] {
             let retry = after_failure(noon(), failures, None, &failed(kind), 0.5);
 

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use calsync_core::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount, Subject};
 use calsync_core::providers::google::token::{
-    Asker, assertion_request, assertion_to_sign, basic, read_grant, refresh_request,
+    Asker, assertion_request, assertion_to_sign, basic, read_grant, refresh_request, user_of,
 };
 use calsync_core::providers::{Answer, Mask, Method, Request};
 use calsync_core::sync::FailureKind;
@@ -137,7 +137,8 @@ fn each_refusal_names_its_own_remedy() {
     let cases = [
         (401, "invalid_client", "", Asker::OauthClient, "client secret is wrong"),
         (401, "unauthorized_client", "", Asker::OauthClient, "belongs to another client"),
-        (401, "unauthorized_client", "", Asker::UserOfCalendar, "delegate the scope"),
+        (401, "invalid_client", "", Asker::ServiceAccount, "service account or its project"),
+        (401, "unauthorized_client", "", Asker::ServiceAccount, "delegate the scope"),
         (400, "invalid_grant", "Invalid email or User ID", Asker::ServiceAccount, "no user of the delegated domain"),
         (400, "invalid_grant", "Invalid JWT Signature.", Asker::ServiceAccount, "make a new key"),
         (400, "invalid_grant", "… in a reasonable timeframe. Check …", Asker::ServiceAccount, "clock"),
@@ -158,6 +159,91 @@ fn a_user_whom_the_domain_does_not_know_is_that_calendars_trouble() {
 
     assert_eq!(kind, FailureKind::Forbidden, "the other calendars of the credential go on");
     assert!(reason.contains("remote_id"), "{reason}");
+}
+
+/// What a service account that asks as each calendar's user is told: whom it concerns, and what to look at first.
+///
+/// The texts are those of Google's list (guide "OAuth 2.0 for server to server applications", "JWT error codes") and of reports.
+#[test]
+fn what_google_refuses_a_user_is_his_the_credentials_or_to_be_found_out() {
+    use FailureKind::{Credential, Forbidden, Ungranted};
+    let cases = [
+        (400, "invalid_grant", "Invalid email or User ID", Forbidden, "remote_id must be"),
+        (400, "invalid_grant", "Not a valid email.", Forbidden, "remote_id must be"),
+        (400, "invalid_request", "Invalid impersonation \"sub\" field: x", Forbidden, "remote_id must be"),
+        (400, "invalid_request", "Invalid impersonation prn email address.", Forbidden, "remote_id must be"),
+        (401, "unauthorized_client", "Unauthorized client or scope in request.", Ungranted, "delegate the scope"),
+        (
+            401,
+            "unauthorized_client",
+            "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of \
+             the scopes requested.",
+            Ungranted,
+            "to its client id.",
+        ),
+        (401, "unauthorized_client", "", Ungranted, "is remote_id a user of the delegated domain?"),
+        (403, "access_denied", "Requested client not authorized.", Ungranted, "delegate the scope"),
+        (400, "admin_policy_enforced", "", Ungranted, "App access control"),
+        (403, "org_internal", "", Ungranted, "App access control"),
+        (400, "invalid_grant", "The account has been deleted", Ungranted, "deleted or suspended"),
+        (400, "invalid_grant", "Account disabled", Ungranted, "deleted or suspended"),
+        (400, "invalid_grant", "Bad Request", Ungranted, "deleted or suspended"),
+        (400, "invalid_grant", "", Ungranted, "deleted or suspended"),
+        (400, "something_new", "", Ungranted, "docs/google.md"),
+        (400, "invalid_grant", "Invalid JWT Signature.", Credential, "make a new key"),
+        (400, "invalid_grant", "Invalid JWT: No valid verifier found for issuer.", Credential, "make a new key"),
+        (400, "invalid_grant", "Invalid JWT: the issuer is not a valid email.", Credential, "make a new key"),
+        (400, "invalid_grant", "Invalid grant: account not found", Credential, "make a new key"),
+        (400, "invalid_grant", "Robot is disabled.", Credential, "make a new key"),
+        (
+            400,
+            "invalid_grant",
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat \
+             and exp values in the JWT claim.",
+            Credential,
+            "clock",
+        ),
+        (401, "invalid_client", "The OAuth client was not found.", Credential, "service account or its project"),
+        (401, "deleted_client", "The OAuth client was deleted.", Credential, "service account or its project"),
+        (401, "disabled_client", "The OAuth client was disabled.", Credential, "service account or its project"),
+        (400, "invalid_scope", "Invalid OAuth scope or ID token audience provided.", Credential, "docs/google.md"),
+        (400, "unsupported_grant_type", "Invalid grant_type", Credential, "docs/google.md"),
+    ];
+    for (status, error, description, concerns, remedy) in cases {
+        let body = json!({ "error": error, "error_description": description });
+        let (kind, reason) = refused(status, body, Asker::UserOfCalendar);
+        assert_eq!(kind, concerns, "{error}: {description}");
+        assert!(reason.contains(remedy), "{error}: {reason}");
+        assert!(reason.ends_with(['.', '?']), "cut off: {reason}");
+    }
+}
+
+#[test]
+fn what_can_be_no_user_is_not_asked_for() {
+    let each = Subject::EachCalendar;
+    for user in ["alice@x.example", "o'neil+cal@sub.x.example", "group.calendar.google.com@x.example"] {
+        assert_eq!(user_of(&each, user).as_ref(), Ok(&Some(user)));
+    }
+    for nobody in [
+        "primary",
+        "acme:bob",
+        "acme:bob@x.example",
+        "bob",
+        "@x.example",
+        "bob@",
+        "bob @x.example",
+        "bob@x.example carol@x.example",
+        "c_1a2b@group.calendar.google.com",
+        &format!("c_{}@group.calendar.google.com", "1a2b".repeat(16)),
+        "c_1a2b@Resource.Calendar.Google.com",
+        "en.austrian#holiday@group.v.calendar.google.com",
+        "abc@import.calendar.google.com",
+    ] {
+        let failure = user_of(&each, nobody).expect_err(nobody);
+        assert_eq!(failure.kind, FailureKind::Forbidden, "{nobody}: nobody else's trouble");
+        assert!(failure.reason.contains("remote_id") && failure.reason.ends_with("as \"sub\"."), "{}", failure.reason);
+        assert_eq!(user_of(&Subject::Itself, nobody), Ok(None), "what is asked for as somebody else may have any id");
+    }
 }
 
 #[test]

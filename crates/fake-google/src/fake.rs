@@ -411,7 +411,9 @@ impl Control {
         self.shared.lock().oauth.sign_in(grant, calendar);
     }
 
-    /// `error` is `invalid_client` or `unauthorized_client`; `None` accepts the client again.
+    /// A client, a service account, or a user whom one asks for, is refused a token. `error` is Google's, such as
+    /// `unauthorized_client`, with another description than usual after a colon (`invalid_grant: Not a valid email.`);
+    /// `None` accepts it again.
     pub fn refuse_client(&self, client: &str, error: Option<&str>) {
         self.shared.lock().oauth.refuse_client(client, error);
     }

@@ -29,7 +29,7 @@ pub struct OAuth {
     tokens: BTreeMap<String, AccessToken>,
     revoked: BTreeSet<String>,
     all_revoked: bool,
-    /// Client ids (or service accounts) and the error they get.
+    /// Client ids, service accounts, or users whom these ask for, and the error they get.
     refused: BTreeMap<String, String>,
     /// Refresh tokens (or service accounts), and the calendar that is the primary one of whom they belong to.
     users: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ impl Default for OAuth {
 }
 
 /// `{"error","error_description"}` (RFC 6749, 5.2).
-struct Refusal(u16, &'static str, String);
+struct Refusal(u16, String, String);
 
 impl OAuth {
     pub fn register(&mut self, token: &str, expires: DateTime<Utc>) {
@@ -91,7 +91,8 @@ impl OAuth {
         self.all_revoked = false;
     }
 
-    /// `error` is `invalid_client` or `unauthorized_client`; `None` takes it back.
+    /// `error` is what Google calls it, with its description after a colon, or without one as Google usually puts it; `None`
+    /// takes it back.
     pub fn refuse_client(&mut self, client: &str, error: Option<&str>) {
         match error {
             Some(error) => drop(self.refused.insert(client.into(), error.into())),
@@ -146,8 +147,8 @@ impl OAuth {
         let grant = match field("grant_type") {
             "refresh_token" => self.refresh(field("client_id"), field("client_secret"), field("refresh_token")),
             JWT_GRANT => self.service_account(field("assertion"), now),
-            "" => Err(Refusal(400, "invalid_request", "Required parameter is missing: grant_type".into())),
-            other => Err(Refusal(400, "unsupported_grant_type", format!("Invalid grant_type: {other}"))),
+            "" => Err(Refusal(400, "invalid_request".into(), "Required parameter is missing: grant_type".into())),
+            other => Err(Refusal(400, "unsupported_grant_type".into(), format!("Invalid grant_type: {other}"))),
         };
         match grant {
             Ok((grant, scope)) => {
@@ -176,11 +177,11 @@ impl OAuth {
 
     fn refresh(&self, client: &str, secret: &str, refresh: &str) -> Result<(String, String), Refusal> {
         if client.is_empty() || secret.is_empty() {
-            return Err(Refusal(400, "invalid_request", "Could not determine client ID from request.".into()));
+            return Err(Refusal(400, "invalid_request".into(), "Could not determine client ID from request.".into()));
         }
         self.check_client(client)?;
         if refresh.is_empty() {
-            return Err(Refusal(400, "invalid_request", "Missing required parameter: refresh_token".into()));
+            return Err(Refusal(400, "invalid_request".into(), "Missing required parameter: refresh_token".into()));
         }
         self.check_grant(refresh)?;
         Ok((refresh.into(), SCOPE.into()))
@@ -188,7 +189,7 @@ impl OAuth {
 
     /// RFC 7523. The claims are checked as Google does; the signature where the account's public key is known.
     fn service_account(&self, assertion: &str, now: DateTime<Utc>) -> Result<(String, String), Refusal> {
-        let invalid = |why: &str| Refusal(400, "invalid_grant", format!("Invalid JWT: {why}"));
+        let invalid = |why: &str| Refusal(400, "invalid_grant".into(), format!("Invalid JWT: {why}"));
         let parts: Vec<&str> = assertion.split('.').collect();
         let [header, claims, signature] = parts[..] else { return Err(invalid("Must have three parts.")) };
         let signed = format!("{header}.{claims}");
@@ -207,7 +208,7 @@ impl OAuth {
         }
         let number = |name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
         if text("iss").is_empty() || text("scope").is_empty() {
-            return Err(Refusal(400, "invalid_scope", "Empty or missing scope or issuer.".into()));
+            return Err(Refusal(400, "invalid_scope".into(), "Empty or missing scope or issuer.".into()));
         }
         if !text("aud").ends_with("/token") {
             return Err(invalid("Failed audience check."));
@@ -228,21 +229,38 @@ impl OAuth {
     fn check_client(&self, client: &str) -> Result<(), Refusal> {
         match self.refused.get(client).map(String::as_str) {
             None => Ok(()),
-            Some("unauthorized_client") => Err(Refusal(
-                401,
-                "unauthorized_client",
-                "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any \
-                 of the scopes requested."
-                    .into(),
-            )),
-            Some(_) => Err(Refusal(401, "invalid_client", "The OAuth client was not found.".into())),
+            Some(refusal) => {
+                let (error, description) = refusal.split_once(':').unwrap_or((refusal, usual_description(refusal)));
+                let status = match error {
+                    "unauthorized_client" | "invalid_client" | "deleted_client" | "disabled_client" => 401,
+                    "access_denied" | "org_internal" => 403,
+                    _ => 400,
+                };
+                Err(Refusal(status, error.to_owned(), description.trim().to_owned()))
+            }
         }
     }
 
     fn check_grant(&self, grant: &str) -> Result<(), Refusal> {
         match self.all_revoked || self.revoked.contains(grant) {
-            true => Err(Refusal(400, "invalid_grant", "Token has been expired or revoked.".into())),
+            true => Err(Refusal(400, "invalid_grant".into(), "Token has been expired or revoked.".into())),
             false => Ok(()),
         }
+    }
+}
+
+/// What Google says where a client, or the user whom a service account asks for, is refused.
+fn usual_description(error: &str) -> &'static str {
+    match error {
+        "unauthorized_client" => {
+            "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the \
+             scopes requested."
+        }
+        "invalid_client" => "The OAuth client was not found.",
+        "deleted_client" => "The OAuth client was deleted.",
+        "disabled_client" => "The OAuth client was disabled.",
+        "access_denied" => "Requested client not authorized.",
+        "invalid_grant" => "Not a valid email.",
+        _ => "",
     }
 }

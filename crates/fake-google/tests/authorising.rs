@@ -152,6 +152,26 @@ fn a_refused_client_is_401() {
 }
 
 #[test]
+fn a_user_is_refused_in_googles_own_words() {
+    let (google, _client) = alice();
+    for (refusal, status, error, description) in [
+        ("invalid_grant", 400, "invalid_grant", "Not a valid email."),
+        ("invalid_grant: The account has been deleted", 400, "invalid_grant", "The account has been deleted"),
+        ("access_denied", 403, "access_denied", "Requested client not authorized."),
+        ("disabled_client", 401, "disabled_client", "The OAuth client was disabled."),
+        ("admin_policy_enforced", 400, "admin_policy_enforced", ""),
+    ] {
+        google.refuse_client("alice@example.com", Some(refusal));
+
+        let answer = jwt(&google, 3600);
+
+        assert_eq!(answer, (status, json!({ "error": error, "error_description": description })));
+    }
+    google.refuse_client("alice@example.com", None);
+    assert_eq!(jwt(&google, 3600).0, 200);
+}
+
+#[test]
 fn a_service_accounts_assertion_is_checked() {
     let (google, _client) = alice();
 

@@ -7,6 +7,7 @@ mod changes;
 mod composing;
 mod cost;
 mod credentials;
+mod delegation;
 mod delta;
 mod documented;
 mod durability;

@@ -242,7 +242,7 @@ pub fn next_opening(
         (Some(RefusedFor::Calendar), _) => jittered(7 * DAY, random),
         (Some(RefusedFor::Address), _) => jittered(HOUR, random),
         (_, FailureKind::Forbidden | FailureKind::NotFound) => jittered(DAY, random),
-        (_, FailureKind::Credential | FailureKind::RefusedUrl) => jittered(HOUR, random),
+        (_, FailureKind::Credential | FailureKind::Ungranted | FailureKind::RefusedUrl) => jittered(HOUR, random),
         (_, FailureKind::Passing | FailureKind::RateLimited | FailureKind::Unopened) => patience(failures, random),
     };
     later(now, wait.max(failure.retry_after.unwrap_or_default().min(DAY)))

@@ -9,6 +9,8 @@
 //! - `a_token_is_used_for_a_minute_at_least`
 //! - `a_consent_that_was_withdrawn_waits_for_a_person`
 //! - `a_user_whom_the_domain_does_not_know_is_that_calendars_trouble`
+//! - `what_google_refuses_a_user_is_his_the_credentials_or_to_be_found_out`
+//! - `what_can_be_no_user_is_not_asked_for`
 //! - `what_somebody_in_between_says_proves_nothing`
 //! - `a_grant_that_is_too_long_is_no_grant`
 
@@ -20,7 +22,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::text::one_line;
-use crate::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount};
+use crate::credential::{LONGEST_TOKEN, OauthClient, ServiceAccount, Subject};
 use crate::providers::{Answer, Method, Request};
 use crate::sync::{Failure, FailureKind};
 
@@ -89,6 +91,41 @@ pub fn refresh_request(token_url: &str, client: &OauthClient) -> Request {
             ("refresh_token", &client.refresh_token),
         ],
     )
+}
+
+/// As whom a service account asks for the calendar with this remote id; None: as itself.
+///
+/// What can be no user is refused here: Google's answer would be about a user, and the trouble is none of anybody's
+/// domain.
+pub fn user_of<'a>(subject: &'a Subject, remote_id: &'a str) -> Result<Option<&'a str>, Failure> {
+    let user = subject.user_of(remote_id);
+    match (subject, user) {
+        (Subject::EachCalendar, Some(user)) if !can_be_a_user(user) => Err(Failure::new(
+            FailureKind::Forbidden,
+            format!(
+                "no access token is asked for as \"{}\", which can be no user. The credential's \"sub\" is \"*\": pass the \
+                 address of the calendar's user to calsync_subscribe() as remote_id. A shared or resource calendar, which is \
+                 no user's own, takes another credential, with a user who sees it as \"sub\".",
+                one_line(user, 64)
+            ),
+        )),
+        _ => Ok(user),
+    }
+}
+
+/// Whether it could be the address of a user: not `primary`, not an application's own name (`acme:bob`), and no calendar that
+/// has an id of its own.
+fn can_be_a_user(address: &str) -> bool {
+    const CALENDARS: [&str; 4] = [
+        "group.calendar.google.com",
+        "resource.calendar.google.com",
+        "group.v.calendar.google.com",
+        "import.calendar.google.com",
+    ];
+    let Some((name, domain)) = address.rsplit_once('@') else { return false };
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '@');
+    let is_calendar = CALENDARS.iter().any(|calendars| domain.eq_ignore_ascii_case(calendars));
+    ![name, domain].iter().any(|part| part.is_empty() || part.contains(is_foreign)) && !is_calendar
 }
 
 /// What a service account has to sign (RS256) to ask for an access token, as itself or as `user`: header and claims of
@@ -199,20 +236,28 @@ fn read_refusal(status: u16, retry_after: Option<Duration>, body: &[u8], asker: 
 
 /// Whom a refusal concerns, and what that person must do.
 fn remedy(error: &str, description: &str, asker: Asker) -> (FailureKind, &'static str) {
-    let says = |text: &str| description.to_ascii_lowercase().contains(text);
-    let remedy = match (error, asker) {
-        // Of all users of a domain this one is not there: the others are not his business.
-        ("invalid_grant", Asker::UserOfCalendar) if says("email or user id") => {
-            return (
-                FailureKind::Forbidden,
-                "The calendar's remote_id must be the address of a user of the delegated domain, as \"sub\" is \"*\".",
-            );
+    let described = description.to_ascii_lowercase();
+    let says = |text: &str| described.contains(text);
+    // About the assertion, or who signed it: no word of a user.
+    let names_the_account = says("jwt") || says("signature") || says("robot") || says("account not found");
+    let names_the_user = !names_the_account && (says("email") || says("user id") || says("impersonation"));
+    if asker == Asker::UserOfCalendar {
+        match error {
+            "invalid_grant" | "invalid_request" if names_the_user => return (FailureKind::Forbidden, NO_SUCH_USER),
+            "invalid_grant" if names_the_account => {}
+            "invalid_client" | "deleted_client" | "disabled_client" | "invalid_scope" | "unsupported_grant_type" => {}
+            "unauthorized_client" | "access_denied" => return (FailureKind::Ungranted, NOT_DELEGATED_OR_NO_USER),
+            "admin_policy_enforced" | "org_internal" => return (FailureKind::Ungranted, KEPT_OUT),
+            "invalid_grant" => return (FailureKind::Ungranted, USER_OR_ACCOUNT_GONE),
+            _ => return (FailureKind::Ungranted, UNKNOWN),
         }
+    }
+    let remedy = match (error, asker) {
         ("invalid_grant", Asker::OauthClient) => {
             "Consent has ended or was withdrawn: let the user consent again, and replace the credential with \
              calsync_add_credential(). Consent ends after 7 days while Google's consent screen is in testing."
         }
-        ("invalid_grant", _) if says("email or user id") => {
+        ("invalid_grant" | "invalid_request", Asker::ServiceAccount) if names_the_user => {
             "The \"sub\" of the credential is no user of the delegated domain: replace it with \
              calsync_add_credential()."
         }
@@ -228,11 +273,33 @@ fn remedy(error: &str, description: &str, asker: Asker) -> (FailureKind, &'stati
             "In Google's admin console (Security, API controls, Domain-wide delegation) delegate the scope \
              https://www.googleapis.com/auth/calendar.readonly to the service account's client id."
         }
-        ("invalid_client" | "deleted_client" | "disabled_client", _) => {
+        ("invalid_client" | "deleted_client" | "disabled_client", Asker::OauthClient) => {
             "The client id or the client secret is wrong, or the client was deleted: see Google's console, and replace \
              the credential with calsync_add_credential()."
         }
-        _ => "See docs/google.md for what the error means, and replace the credential with calsync_add_credential().",
+        ("invalid_client" | "deleted_client" | "disabled_client", _) => {
+            "The service account or its project was deleted or disabled: see Google's console, and replace the \
+             credential with calsync_add_credential()."
+        }
+        _ => UNKNOWN,
     };
     (FailureKind::Credential, remedy)
 }
+
+const UNKNOWN: &str =
+    "See docs/google.md for what the error means, and replace the credential with calsync_add_credential().";
+
+// With "sub": "*". What may concern all says first how to tell.
+
+const NO_SUCH_USER: &str = "The calendar's remote_id must be the address of a user of the delegated domain, as \"sub\" is \"*\": \
+     correct it, or subscribe the calendar with another credential.";
+
+const NOT_DELEGATED_OR_NO_USER: &str = "If others of this credential sync: is remote_id a user of the delegated domain? If none does: in Google's admin \
+     console (Security, API controls, Domain-wide delegation) delegate the scope \
+     https://www.googleapis.com/auth/calendar.readonly to its client id.";
+
+const KEPT_OUT: &str = "If others of this credential sync: is this user's organizational unit let in? If none does: trust the service account's \
+     client id in Google's admin console (Security, API controls, App access control).";
+
+const USER_OR_ACCOUNT_GONE: &str = "If others of this credential sync: was the user of remote_id deleted or suspended? If none does: was the service \
+     account or its key deleted or disabled? Then replace the credential with calsync_add_credential().";
