@@ -26,7 +26,7 @@ SELECT pg_temp.refusal($$ SELECT calsync_webhook('{}') $$);
 SET ROLE regress_calsync_receiver;
 SELECT calsync_webhook(pg_temp.headers()) AS genuine;
 
--- A replay, and a late one, are taken and change nothing; the next counts.
+-- A replay, and a late one, are taken and make nothing due by themselves; the next counts.
 SELECT calsync_webhook(pg_temp.headers()) AS again, calsync_webhook(pg_temp.number(3)) AS late;
 RESET ROLE;
 SELECT message_number, confirmed_at IS NOT NULL AS confirmed FROM calsync.channel WHERE channel_id = 'regress';
