@@ -73,6 +73,17 @@ BEGIN;
 SELECT regress_api.receive_calendar_notification();
 SELECT current_setting('response.status') AS status;
 COMMIT;
+-- Headers that are no jsonb are no notification, and no error either: that would be logged with them.
+SELECT set_config('request.headers', '{"x-goog-channel-id": "a\u0000b"}', false) IS NOT NULL AS asked;
+BEGIN;
+SELECT regress_api.receive_calendar_notification();
+SELECT current_setting('response.status') AS status;
+COMMIT;
+SELECT set_config('request.headers', repeat('[', 100000), false) IS NOT NULL AS asked;
+BEGIN;
+SELECT regress_api.receive_calendar_notification();
+SELECT current_setting('response.status') AS status;
+COMMIT;
 SELECT pg_temp.refusal($$ SELECT * FROM calsync.channel $$);
 RESET ROLE;
 SELECT message_number FROM calsync.channel WHERE channel_id = 'regress';
