@@ -52,6 +52,13 @@ fn half_a_minute_later(pushed: &mut Pushed) {
     pushed.look();
 }
 
+/// Until all that was news has been passed on and followed.
+fn wait_until_told(pushed: &mut Pushed) {
+    let news = "SELECT count(*) FROM calsync.channel WHERE has_news";
+    eventually("it was passed on", || pushed.world.count(news) == 0);
+    pushed.world.wait_until_idle();
+}
+
 const REPEATED: &str = "SELECT count(*) FROM calsync.channel WHERE repeated_at IS NOT NULL";
 
 #[test]
@@ -61,7 +68,7 @@ fn a_number_that_somebody_made_up_does_not_silence_the_channel() {
         let mut forged = pushed.genuine(i64::MAX.unsigned_abs());
         forged["X-Goog-Resource-State"] = json!(state);
         assert_eq!(pushed.webhook(&forged), 200, "he has seen a genuine one");
-        pushed.world.wait_until_idle();
+        wait_until_told(&mut pushed);
 
         pushed.world.meeting(3, "08:00", "09:00");
 
@@ -76,10 +83,7 @@ fn replays_without_end_cause_one_poll_in_half_a_minute() {
     let mut pushed = Pushed::watched();
     let genuine = pushed.genuine(5);
     assert_eq!(pushed.webhook(&genuine), 200);
-    eventually("it was passed on", || {
-        pushed.world.count("SELECT count(*) FROM calsync.channel WHERE has_news OR message_number <> 5") == 0
-    });
-    pushed.world.wait_until_idle();
+    wait_until_told(&mut pushed);
     pushed.world.google.clear_log();
 
     let replay = |pushed: &mut Pushed| (0..50).for_each(|_| assert_eq!(pushed.webhook(&genuine), 200));
