@@ -71,9 +71,9 @@ const REPEATS_WAIT: f64 = 30.0;
 /// The number is not signed: whoever has read one message can send another with the greatest number there is, and every
 /// message of the provider's then looks like one that came before. No rule on numbers tells the two apart, be it one on
 /// gaps: the provider's next number suffices to hide its next message. So news is never lost for its number. What is not
-/// greater than the latest is remembered (`repeated_at`, the first of them), and followed when the worker looks half a
-/// minute later, at most a minute, with whatever else came by then, unless a greater number makes the calendars due before. A flood of replays writes once in
-/// that time, and wakes nobody.
+/// greater than the latest is remembered (`repeated_at`, the first of them) and followed, with whatever else came by then,
+/// when the worker looks after half a minute, which it does within another; unless a greater number makes the calendars due
+/// before. A flood of replays writes once in that time, and wakes nobody.
 pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime<Utc>) -> Result<bool, Error> {
     let is_news = message.state == ResourceState::News;
     let taken = Spi::connect_mut(|client| {
