@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Keeps one Google calendar in pg_calsync, with a credential that stays here: fetches from Google, feeds the cache.
 
-    pip install -r examples/requirements.txt
-    google_feed.py --calendar alice@example.com --key service-account.json --dsn "dbname=app user=app" --every 60
+    python3 -m venv feed
+    feed/bin/pip install -r examples/requirements.txt
+    feed/bin/python examples/google_feed.py --calendar alice@example.com --key service-account.json \\
+        --dsn "dbname=app user=app" --every 60
 
 The first round lists the whole calendar, the next ones ask only for what has changed since. Run it as a role that has
 been granted calsync_operator. Stop it, kill it, run it twice: the cache takes each change once, or refuses it.

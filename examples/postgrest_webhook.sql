@@ -22,9 +22,15 @@ CREATE FUNCTION :"schema".receive_calendar_notification() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    -- PostgREST: the headers of the request, names in lower case.
-    headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
+    headers jsonb;
 BEGIN
+    BEGIN
+        -- PostgREST: the headers of the request, names in lower case.
+        headers := nullif(current_setting('request.headers', true), '')::jsonb;
+    EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+        -- A NUL in one of them, say: no notification, which is answered 400. An error would be logged with the headers.
+        NULL;
+    END;
     -- PostgREST: the status of the answer.
     PERFORM set_config('response.status', public.calsync_webhook(headers)::text, true);
 END $$;

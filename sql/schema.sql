@@ -268,6 +268,7 @@ CREATE TABLE calsync.channel (
     has_news       boolean NOT NULL DEFAULT false,
     told           bigint[] NOT NULL DEFAULT '{}',
     notified_at    timestamptz,
+    repeated_at    timestamptz,
     requested_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
     opened_at      timestamptz,
     confirmed_at   timestamptz,
@@ -287,6 +288,7 @@ CREATE UNIQUE INDEX channel_opening_key ON calsync.channel (remote_id, owner, pr
 CREATE INDEX channel_remote_id_idx ON calsync.channel (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX channel_due_idx ON calsync.channel (due_at) WHERE state OPERATOR(pg_catalog.=) 'stopping';
 CREATE INDEX channel_news_idx ON calsync.channel (notified_at, channel_id) WHERE has_news;
+CREATE INDEX channel_repeats_idx ON calsync.channel (repeated_at) WHERE repeated_at IS NOT NULL;
 CREATE INDEX channel_address_refused_idx ON calsync.channel (owner) WHERE refused_for OPERATOR(pg_catalog.=) 'address';
 CREATE INDEX subscription_remote_id_idx ON calsync.subscription (remote_id, owner, (coalesce(credential, '')));
 CREATE INDEX subscription_pushed_idx ON calsync.subscription (subscription_id) WHERE pushed;
@@ -300,7 +302,10 @@ COMMENT ON COLUMN calsync.channel.state IS
     'again at due_at; open; stopping: nobody needs it; ended: stopped, or expired';
 COMMENT ON COLUMN calsync.channel.address IS 'Where its notifications go: calsync.webhook_url when it was opened';
 COMMENT ON COLUMN calsync.channel.token_hash IS 'SHA-256 of the secret that each notification repeats';
-COMMENT ON COLUMN calsync.channel.message_number IS 'Of the latest notification; what comes later with a lower one is dropped';
+COMMENT ON COLUMN calsync.channel.message_number IS
+    'Of the latest notification; what comes later with a number that is not greater makes nothing due by itself';
+COMMENT ON COLUMN calsync.channel.repeated_at IS
+    'When the first such came since its calendars were last made due: half a minute later they are, lest news be lost';
 COMMENT ON COLUMN calsync.channel.has_news IS
     'It told of news that not all its calendars have been made due for; told: the subscriptions that have';
 COMMENT ON COLUMN calsync.channel.confirmed_at IS

@@ -11,7 +11,8 @@
 //! - the calendar is failing: its next try asks for everything since the last success, so it keeps its own time; but a
 //!   round under way may have asked before the news, and is followed by another
 //! - several calendars share the channel and one is locked: those that were told (`told`) are not told again meanwhile
-//! - a message comes twice, or late: numbers grow, so what is not greater than the latest has been told already
+//! - a message comes twice, or late: numbers grow, so what is not greater than the latest has most likely been told
+//!   already. It makes nothing due by itself (see [`take`])
 
 use std::collections::HashSet;
 
@@ -59,9 +60,20 @@ pub fn find(channel_id: &str) -> Result<Option<Known>, Error> {
     })
 }
 
+/// How long a message waits that seems to have come before, in seconds: so far apart, at least, are the polls that a
+/// replay without end causes.
+const REPEATS_WAIT: f64 = 30.0;
+
 /// Writes down a genuine notification, unless it came before. Returns whether there is something to pass on. Where the
 /// answer to the request has not come, this is the answer: the channel is open until `expires_at`. Where it ends sooner
 /// than was known, its successor is asked for sooner, too.
+///
+/// The number is not signed: whoever has read one message can send another with the greatest number there is, and every
+/// message of the provider's then looks like one that came before. No rule on numbers tells the two apart, be it one on
+/// gaps: the provider's next number suffices to hide its next message. So news is never lost for its number. What is not
+/// greater than the latest is remembered (`repeated_at`, the first of them) and followed, with whatever else came by then,
+/// when the worker looks after half a minute, which it does within another; unless a greater number makes the calendars due
+/// before. A flood of replays writes once in that time, and wakes nobody.
 pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime<Utc>) -> Result<bool, Error> {
     let is_news = message.state == ResourceState::News;
     let taken = Spi::connect_mut(|client| {
@@ -69,6 +81,7 @@ pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime
             "UPDATE calsync.channel SET message_number = $2, notified_at = clock_timestamp(), \
                  confirmed_at = coalesce(confirmed_at, now()), resource_id = coalesce(resource_id, $3), \
                  has_news = has_news OR $4, told = CASE WHEN $4 THEN '{}' ELSE told END, \
+                 repeated_at = CASE WHEN $4 THEN NULL ELSE repeated_at END, \
                  expires_at = least($5, requested_at + interval '366 days'), \
                  due_at = CASE WHEN state IN ('opening', 'lost') THEN $6 \
                      WHEN state = 'open' AND $5 < expires_at THEN least(due_at, $6) ELSE due_at END, \
@@ -89,7 +102,32 @@ pub fn take(message: &Notification, expires_at: DateTime<Utc>, renewal: DateTime
         )?;
         Ok::<bool, Error>(!table.is_empty())
     })?;
+    if !taken && is_news {
+        remember_repeat(&message.channel_id)?;
+    }
     Ok(taken && is_news)
+}
+
+/// Whoever passes on earlier news just now has not committed: calendars are listed after that, and so after this message.
+/// The same holds for news that nobody was told of yet.
+fn remember_repeat(channel_id: &str) -> Result<(), Error> {
+    let sql = "UPDATE calsync.channel SET repeated_at = clock_timestamp() \
+         WHERE channel_id = $1 AND repeated_at IS NULL AND NOT (has_news AND told = '{}') \
+             AND state IN ('opening', 'lost', 'open', 'stopping')";
+    Ok(Spi::connect_mut(|client| client.update(sql, None, &[channel_id.into()]).map(drop))?)
+}
+
+/// What seemed to have come before, and has waited, is news.
+fn heed_repeats(whose: &Whose, limit: usize) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE calsync.channel SET has_news = true, told = '{{}}', repeated_at = NULL WHERE channel_id IN ( \
+             SELECT channel_id FROM calsync.channel \
+             WHERE repeated_at <= clock_timestamp() - make_interval(secs => $1) AND {} \
+             ORDER BY repeated_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        is_theirs("owner", 3)
+    );
+    let arguments = [REPEATS_WAIT.into(), (limit as i64).into(), whose.parameter()];
+    Ok(Spi::connect_mut(|client| client.update(&sql, None, &arguments).map(drop))?)
 }
 
 /// Subscription `s` is to be told: it is asked for by its own time, or a round of it is under way.
@@ -109,6 +147,9 @@ pub struct Passed {
 
 /// Of these owners, makes the calendars due of which up to `limit` channels told news, those after `place`.
 pub fn pass_on(whose: &Whose, place: Option<&Place>, limit: usize) -> Result<Passed, Error> {
+    if place.is_none() {
+        heed_repeats(whose, limit)?;
+    }
     let news = with_news(whose, place, limit)?;
     if news.is_empty() {
         return Ok(Passed { some_wait: false, next: None });

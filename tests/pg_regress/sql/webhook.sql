@@ -26,7 +26,7 @@ SELECT pg_temp.refusal($$ SELECT calsync_webhook('{}') $$);
 SET ROLE regress_calsync_receiver;
 SELECT calsync_webhook(pg_temp.headers()) AS genuine;
 
--- A replay, and a late one, are taken and change nothing; the next counts.
+-- A replay, and a late one, are taken and make nothing due by themselves; the next counts.
 SELECT calsync_webhook(pg_temp.headers()) AS again, calsync_webhook(pg_temp.number(3)) AS late;
 RESET ROLE;
 SELECT message_number, confirmed_at IS NOT NULL AS confirmed FROM calsync.channel WHERE channel_id = 'regress';
@@ -69,6 +69,17 @@ SELECT regress_api.receive_calendar_notification();
 SELECT current_setting('response.status') AS status;
 COMMIT;
 SELECT set_config('request.headers', '', false) AS asked;
+BEGIN;
+SELECT regress_api.receive_calendar_notification();
+SELECT current_setting('response.status') AS status;
+COMMIT;
+-- Headers that are no jsonb are no notification, and no error either: that would be logged with them.
+SELECT set_config('request.headers', '{"x-goog-channel-id": "a\u0000b"}', false) IS NOT NULL AS asked;
+BEGIN;
+SELECT regress_api.receive_calendar_notification();
+SELECT current_setting('response.status') AS status;
+COMMIT;
+SELECT set_config('request.headers', repeat('[', 100000), false) IS NOT NULL AS asked;
 BEGIN;
 SELECT regress_api.receive_calendar_notification();
 SELECT current_setting('response.status') AS status;

@@ -45,6 +45,63 @@ fn a_notification_that_comes_twice_or_late_is_taken_once() {
     assert_eq!(pushed.world.lists().len(), before, "a replay asks for nothing");
 }
 
+/// As if what seemed to have come before had waited as long as it is to wait.
+fn half_a_minute_later(pushed: &mut Pushed) {
+    let aged = "UPDATE calsync.channel SET repeated_at = repeated_at - interval '30 s'";
+    pushed.world.sql.batch_execute(aged).expect("its time has passed");
+    pushed.look();
+}
+
+/// Until all that was news has been passed on and followed.
+fn wait_until_told(pushed: &mut Pushed) {
+    let news = "SELECT count(*) FROM calsync.channel WHERE has_news";
+    eventually("it was passed on", || pushed.world.count(news) == 0);
+    pushed.world.wait_until_idle();
+}
+
+const REPEATED: &str = "SELECT count(*) FROM calsync.channel WHERE repeated_at IS NOT NULL";
+
+#[test]
+fn a_number_that_somebody_made_up_does_not_silence_the_channel() {
+    for state in ["exists", "sync"] {
+        let mut pushed = Pushed::watched();
+        let mut forged = pushed.genuine(i64::MAX.unsigned_abs());
+        forged["X-Goog-Resource-State"] = json!(state);
+        assert_eq!(pushed.webhook(&forged), 200, "he has seen a genuine one");
+        wait_until_told(&mut pushed);
+
+        pushed.world.meeting(3, "08:00", "09:00");
+
+        eventually("what looks like a replay is remembered", || pushed.world.count(REPEATED) == 1);
+        half_a_minute_later(&mut pushed);
+        eventually("and followed", || pushed.world.busy() == ["+3 08:00 to 09:00"]);
+    }
+}
+
+#[test]
+fn replays_without_end_cause_one_poll_in_half_a_minute() {
+    let mut pushed = Pushed::watched();
+    let genuine = pushed.genuine(5);
+    assert_eq!(pushed.webhook(&genuine), 200);
+    wait_until_told(&mut pushed);
+    pushed.world.google.clear_log();
+
+    let replay = |pushed: &mut Pushed| (0..50).for_each(|_| assert_eq!(pushed.webhook(&genuine), 200));
+    replay(&mut pushed);
+    pushed.look();
+    pushed.world.wait_until_idle();
+    assert_eq!(pushed.world.lists().len(), 0, "none by itself");
+
+    half_a_minute_later(&mut pushed);
+    eventually("one follows all of them", || pushed.world.lists().len() == 1);
+    pushed.world.wait_until_idle();
+    replay(&mut pushed);
+    let later = pushed.genuine(6);
+    assert_eq!(pushed.webhook(&later), 200);
+    eventually("a new one is followed at once", || pushed.world.lists().len() == 2);
+    assert_eq!(pushed.world.count(REPEATED), 0, "and brings what the replays may have told");
+}
+
 #[test]
 fn a_forged_notification_leaves_no_trace() {
     let mut pushed = Pushed::watched();

@@ -16,12 +16,17 @@ struct Python {
 
 impl Python {
     fn start(databases: &[(&Path, &str)]) -> Self {
+        let dsn = |(socket, database): &(&Path, &str)| dsn(socket, database, RECEIVER);
+        Self::start_with(databases.iter().map(dsn), Stdio::null())
+    }
+
+    fn start_with(databases: impl Iterator<Item = String>, complaints: Stdio) -> Self {
         let python = std::env::var_os("PG_CALSYNC_PYTHON").expect("PG_CALSYNC_PYTHON: run `make test`");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/webhook_receiver.py");
         let mut command = Command::new(python);
-        command.arg(script).args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        for (socket, database) in databases {
-            command.args(["--dsn", &format!("host={} dbname={database} user={RECEIVER}", socket.display())]);
+        command.arg(script).args(["--port", "0"]).stdout(Stdio::piped()).stderr(complaints);
+        for dsn in databases {
+            command.args(["--dsn", &dsn]);
         }
         let mut process = command.spawn().expect("python runs");
         let mut line = String::new();
@@ -36,6 +41,10 @@ impl Drop for Python {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn dsn(socket: &Path, database: &str, role: &str) -> String {
+    format!("host={} dbname={database} user={role}", socket.display())
 }
 
 /// Alice's calendar, watched through the Python receiver.
@@ -60,9 +69,14 @@ fn outcomes(pushed: &Pushed) -> Vec<String> {
 /// POSTs these lines as headers; returns the status.
 fn post(address: &str, headers: &[String]) -> String {
     let host = address.trim_start_matches("http://").trim_end_matches('/');
+    post_to(host, headers, &[])
+}
+
+fn post_to(host: &str, headers: &[String], body: &[u8]) -> String {
     let mut stream = TcpStream::connect(host).expect("the receiver listens");
-    let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n");
+    let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     write!(stream, "{head}{}\r\n\r\n", headers.join("\r\n")).expect("it is sent");
+    stream.write_all(body).expect("it is taken to its end");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
@@ -207,4 +221,92 @@ fn one_receiver_serves_several_databases() {
     pushed.wait_until_watched(1);
 
     assert_eq!(outcomes(&pushed), ["200"]);
+}
+
+/// What Google sends for the channel of Alice's calendar.
+fn genuine(pushed: &Pushed, number: u64) -> Vec<String> {
+    let headers = pushed.genuine(number);
+    let headers = headers.as_object().expect("headers").iter();
+    headers.map(|(name, value)| format!("{name}: {}", value.as_str().expect("a text"))).collect()
+}
+
+#[test]
+fn a_locked_row_takes_few_sessions_of_the_server_and_nothing_is_lost() {
+    let (mut pushed, python) = watched_through_python();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{RECEIVER}'");
+    let mut forgotten = pushed.world.cluster.connect("postgres");
+    forgotten.batch_execute("BEGIN; SELECT FROM calsync.channel FOR UPDATE").expect("a lock");
+    let crowd: Vec<Vec<String>> = (100..160).map(|number| genuine(&pushed, number)).collect();
+
+    pushed.world.meeting(3, "08:00", "09:00");
+    std::thread::scope(|scope| {
+        let address = &python.address;
+        let posts: Vec<_> = crowd.iter().map(|headers| scope.spawn(move || post(address, headers))).collect();
+        let mut most = 0;
+        while !posts.iter().all(|post| post.is_finished()) {
+            most = most.max(pushed.world.count(&sessions));
+        }
+        // Four, and those that are going as others come.
+        assert!((1..=8).contains(&most), "of 60 notifications: {most}");
+        assert!(posts.into_iter().all(|post| post.join().expect("an answer") == "503"), "Google shall try again");
+    });
+    eventually("so it is told", || outcomes(&pushed).last().is_some_and(|outcome| outcome == "503"));
+    forgotten.batch_execute("ROLLBACK").expect("remembered");
+
+    eventually("it tries again", || outcomes(&pushed).last().is_some_and(|outcome| outcome == "200"));
+    eventually("nothing is lost", || pushed.world.busy() == ["+3 08:00 to 09:00"]);
+}
+
+#[test]
+fn what_is_no_notification_never_reaches_the_database() {
+    let (mut pushed, python) = watched_through_python();
+    let genuine = genuine(&pushed, 99);
+    let but = |name: &str, value: &str| -> Vec<String> {
+        let others = genuine.iter().filter(|line| !line.starts_with(&format!("{name}:"))).cloned();
+        others.chain((!value.is_empty()).then(|| format!("{name}: {value}"))).collect()
+    };
+    let nul = but("X-Goog-Resource-ID", "a\0b");
+    pushed.world.cluster.stop("fast");
+
+    for needed in ["X-Goog-Channel-ID", "X-Goog-Channel-Token", "X-Goog-Resource-State", "X-Goog-Message-Number"] {
+        assert_eq!(post(&python.address, &but(needed, "")), "400", "without {needed}");
+        assert_eq!(post(&python.address, &but(needed, "a\0b")), "400", "{needed}");
+    }
+    assert_eq!(post(&python.address, &nul), "400");
+    assert_eq!(post(&python.address, &genuine), "503", "only what may be one waits for it");
+}
+
+#[test]
+fn a_body_is_dropped_however_large_it_is_and_the_client_sees_the_answer() {
+    let (pushed, python) = watched_through_python();
+    let host = python.address.trim_start_matches("http://").trim_end_matches('/');
+    let body = vec![b'x'; 30_000_000];
+
+    assert_eq!(post_to(host, &["X: y".to_owned()], &body), "400");
+    assert_eq!(post_to(host, &genuine(&pushed, 99), &body), "200");
+}
+
+#[test]
+fn the_python_receiver_tells_at_its_start_why_a_database_takes_nothing() {
+    let pushed = Pushed::new();
+    let here = pushed.world.cluster.connector();
+    pushed.world.cluster.connect("postgres").batch_execute("CREATE ROLE stranger LOGIN").expect("a role");
+    let databases = [
+        dsn(here.socket(), "postgres", RECEIVER),
+        dsn(here.socket(), "postgres", "nobody") + " password=hunter2",
+        dsn(here.socket(), "postgres", "stranger"),
+        dsn(nowhere(), "postgres", RECEIVER),
+    ];
+
+    let mut python = Python::start_with(databases.into_iter(), Stdio::piped());
+
+    python.process.kill().expect("it has started");
+    let mut complaints = String::new();
+    python.process.stderr.take().expect("complaints").read_to_string(&mut complaints).expect("text");
+    let complaints: Vec<&str> =
+        complaints.lines().filter(|line| line.starts_with("a database takes nothing")).collect();
+    let [nobody, stranger, nowhere] = complaints[..] else { panic!("{complaints:?}") };
+    assert!(nobody.contains("role \"nobody\" does not exist") && !nobody.contains("hunter2"), "{nobody}");
+    assert!(stranger.ends_with(": InsufficientPrivilege"), "{stranger}");
+    assert!(nowhere.contains("/nonexistent"), "{nowhere}");
 }
