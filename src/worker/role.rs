@@ -124,7 +124,10 @@ impl Refusal {
             Refusal::MayDoTooMuch { role, attribute } => (
                 format!("no worker: role \"{role}\", which calsync.worker_role names, is {attribute}"),
                 TOO_MUCH,
-                format!("Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS;"),
+                format!(
+                    "Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS \
+                     NOREPLICATION NOCREATEDB;"
+                ),
             ),
             Refusal::IsMemberOf { role, other, attribute } => (
                 format!(
@@ -172,6 +175,8 @@ impl Attributes {
                 (found.rolsuper, "a superuser"),
                 (found.rolcreaterole, "allowed to make and become roles (CREATEROLE)"),
                 (found.rolbypassrls, "exempt from row security (BYPASSRLS)"),
+                (found.rolreplication, "allowed to read all that is written (REPLICATION)"),
+                (found.rolcreatedb, "allowed to create databases (CREATEDB)"),
             ];
             let attributes = Attributes {
                 may_log_in: found.rolcanlogin,
