@@ -21,6 +21,7 @@ mod history;
 mod integrity;
 mod key_file;
 mod key_rotation;
+mod launcher;
 mod limits;
 mod listening;
 mod network;
