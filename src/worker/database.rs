@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::board::{self, Report};
-use super::{behave_as_a_backend, latch, reload_if_asked, role};
+use super::{behave_as_a_backend, latch, reload_if_asked, role, wake};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
 use crate::panics::speechless;
@@ -81,6 +81,9 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) -> Departure {
+        if let Some(departure) = self.look() {
+            return departure;
+        }
         let mut settings = Settings::snapshot();
         complain_about_webhook(&settings.webhook);
         let mut engine = loop {
@@ -158,6 +161,26 @@ impl Worker {
             let sleep = waits.chain([sleep]).min().unwrap_or(sleep);
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
+    }
+
+    /// Whether there is anything to do here, before anything is made ready for it: most workers are started only to look,
+    /// and the launcher waits for what they find.
+    fn look(&mut self) -> Option<Departure> {
+        // SAFETY: reads a variable of the backend.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        loop {
+            if board::is_held(database) {
+                return Some(Departure::NotWanted);
+            }
+            match self.installed() {
+                Some(Installed::Missing) => return Some(Departure::NoExtension),
+                Some(_) => break,
+                None => latch::wait_for(None, Some(PAUSE)),
+            }
+        }
+        board::found(database);
+        wake::nudge(board::launcher());
+        None
     }
 
     /// For `calsync.stat_worker`.

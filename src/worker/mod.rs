@@ -8,6 +8,7 @@
 //! - CREATE DATABASE from a template that has the extension: the copy gets a worker
 //! - a worker that is terminated, or dies of an ERROR, is started again, ever more slowly if it keeps dying
 //! - a postmaster that restarts after a crash starts the launcher, and that the workers
+//! - many databases without the extension: they are looked into two at a time, and leave slots and lines to the others
 //! - too few `max_worker_processes`: a WARNING that says which setting to raise
 //! - a role that may not log in, or not into this database, or that may do too much: a WARNING that says what to do
 //! - a standby: nobody runs until it is promoted; a binary upgrade: nobody runs

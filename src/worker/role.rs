@@ -124,7 +124,10 @@ impl Refusal {
             Refusal::MayDoTooMuch { role, attribute } => (
                 format!("no worker: role \"{role}\", which calsync.worker_role names, is {attribute}"),
                 TOO_MUCH,
-                format!("Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS;"),
+                format!(
+                    "Unset calsync.worker_role, or ALTER ROLE \"{role}\" NOSUPERUSER NOCREATEROLE NOBYPASSRLS \
+                     NOREPLICATION NOCREATEDB;"
+                ),
             ),
             Refusal::IsMemberOf { role, other, attribute } => (
                 format!(
@@ -158,6 +161,8 @@ struct Attributes {
     too_much: Option<&'static str>,
 }
 
+const CREATES_DATABASES: &str = "allowed to create databases (CREATEDB)";
+
 impl Attributes {
     /// None: there is no such role. In a transaction.
     fn of(role: pg_sys::Oid) -> Option<Self> {
@@ -172,6 +177,8 @@ impl Attributes {
                 (found.rolsuper, "a superuser"),
                 (found.rolcreaterole, "allowed to make and become roles (CREATEROLE)"),
                 (found.rolbypassrls, "exempt from row security (BYPASSRLS)"),
+                (found.rolreplication, "allowed to read all that is written (REPLICATION)"),
+                (found.rolcreatedb, CREATES_DATABASES),
             ];
             let attributes = Attributes {
                 may_log_in: found.rolcanlogin,
@@ -197,7 +204,9 @@ fn might_of(role: pg_sys::Oid) -> Option<&'static str> {
     if MIGHTY.contains(&role.to_u32()) {
         return Some("a role of Postgres with rights beyond the calendars");
     }
-    Attributes::of(role)?.too_much
+    // No transaction of the worker's could create a database as another role, and any tenant that may create some could make
+    // the worker's role a member of his, and so stop it for all.
+    Attributes::of(role)?.too_much.filter(|attribute| *attribute != CREATES_DATABASES)
 }
 
 /// The place of `pg_auth_members.roleid`.

@@ -23,6 +23,7 @@ mod integrity;
 mod key_file;
 mod key_rotation;
 mod large_secrets;
+mod launcher;
 mod limits;
 mod listening;
 mod network;

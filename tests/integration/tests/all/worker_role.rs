@@ -315,7 +315,14 @@ fn problems(world: &mut World) -> String {
 
 #[test]
 fn a_role_that_may_do_too_much_is_not_made_the_worker() {
-    for (attribute, told) in [("SUPERUSER", "a superuser"), ("CREATEROLE", "CREATEROLE"), ("BYPASSRLS", "BYPASSRLS")] {
+    let unprivileged = "NOSUPERUSER NOCREATEROLE NOBYPASSRLS NOREPLICATION NOCREATEDB";
+    for (attribute, told) in [
+        ("SUPERUSER", "a superuser"),
+        ("CREATEROLE", "CREATEROLE"),
+        ("BYPASSRLS", "BYPASSRLS"),
+        ("REPLICATION", "REPLICATION"),
+        ("CREATEDB", "CREATEDB"),
+    ] {
         let mut world = World::with("calsync.worker_role = 'clerk'");
         world
             .sql
@@ -326,10 +333,10 @@ fn a_role_that_may_do_too_much_is_not_made_the_worker() {
         eventually("it is refused", || world.cluster.log().contains(refusal));
         eventually("the health says it", || problems(&mut world).contains(refusal));
         assert!(problems(&mut world).contains(told), "{}", problems(&mut world));
-        assert!(world.cluster.log().contains("NOSUPERUSER NOCREATEROLE NOBYPASSRLS"), "and how to mend it");
+        assert!(world.cluster.log().contains(unprivileged), "and how to mend it");
         assert_eq!(workers(&mut world, "postgres"), 0);
 
-        world.sql.batch_execute("ALTER ROLE clerk NOSUPERUSER NOCREATEROLE NOBYPASSRLS").expect("mended");
+        world.sql.batch_execute(&format!("ALTER ROLE clerk {unprivileged}")).expect("mended");
         eventually("then it comes", || workers(&mut world, "postgres") == 1);
         eventually("nothing is to be looked at", || problems(&mut world).is_empty());
     }
@@ -357,7 +364,10 @@ fn a_worker_whose_role_becomes_a_member_of_a_mighty_one_stops_syncing() {
     let mut world = World::synced();
     world
         .sql
-        .batch_execute("CREATE ROLE boss SUPERUSER; CREATE ROLE between; GRANT between TO calsync_worker")
+        .batch_execute(
+            "CREATE ROLE boss SUPERUSER; CREATE ROLE streamer REPLICATION; CREATE ROLE between; \
+             GRANT between TO calsync_worker",
+        )
         .expect("roles");
     // Whether it inherits or not, directly or by way of another: what it may become it is.
     for (granted, to) in [
@@ -366,6 +376,7 @@ fn a_worker_whose_role_becomes_a_member_of_a_mighty_one_stops_syncing() {
         ("pg_write_server_files", "calsync_worker"),
         ("pg_read_all_data", "calsync_worker"),
         ("pg_write_all_data", "calsync_worker"),
+        ("streamer", "calsync_worker"),
         ("boss", "calsync_worker"),
         ("boss", "between"),
     ] {
@@ -394,8 +405,9 @@ fn a_worker_whose_role_becomes_a_member_of_a_mighty_one_stops_syncing() {
 #[test]
 fn nobody_stops_the_worker_by_making_it_a_member_of_his_team() {
     let mut world = World::synced();
-    world.sql.batch_execute("CREATE ROLE mallory LOGIN; CREATE ROLE team ADMIN mallory").expect("roles");
+    world.sql.batch_execute("CREATE ROLE mallory LOGIN CREATEDB; CREATE ROLE team ADMIN mallory").expect("roles");
     let mut mallory = world.cluster.connect_as("mallory", "postgres").expect("mallory");
+    mallory.batch_execute("GRANT mallory TO calsync_worker").expect("in Postgres 15 anybody may grant himself");
     let syncs = world.lists().len();
 
     mallory.batch_execute("GRANT team TO calsync_worker").expect("nobody is asked");
