@@ -122,6 +122,7 @@ impl Worker {
                 engine.reconfigure(&settings);
                 // Windows may have to reach further now.
                 self.last_upkeep = None;
+                self.next_look = Instant::now();
                 if !self.is_wanted() {
                     return Departure::NotWanted;
                 }

@@ -9,8 +9,8 @@ use calsync_integration::{ALICE, ROOM, World, check_derived, eventually, problem
 use postgres::Client;
 use serde_json::json;
 
-/// Longer than nobody must have been seen restoring.
-const LONGER_THAN_QUIET: Duration = Duration::from_secs(13);
+/// Longer than nobody must have been seen restoring, from when the worker was made to look.
+const LONGER_THAN_QUIET: Duration = Duration::from_secs(15);
 
 /// Alice's calendar at Google, with a meeting on day 3 and one on day 4, and the room's, which an application feeds, with one a
 /// day. Alice's is due, and of the room's window so much time has passed that it must slide. No worker runs.
@@ -114,11 +114,11 @@ fn a_parallel_restore_goes_on_beside_the_worker() {
     let file = original.dump();
     original.world.google.delete_event(ALICE, &original.meeting).expect("deleted");
     let mut restored = original.prepared("restored");
-    let mut blocker = original.world.cluster.connect("restored");
-    blocker.batch_execute("BEGIN; LOCK TABLE calsync.event IN SHARE MODE").expect("its copy must wait");
 
     std::thread::scope(|scope| {
         let cluster = &original.world.cluster;
+        let mut blocker = cluster.connect("restored");
+        blocker.batch_execute("BEGIN; LOCK TABLE calsync.event IN SHARE MODE").expect("its copy must wait");
         let restore =
             scope.spawn(|| cluster.run("pg_restore", &["-j", "4", "--exit-on-error", "-d", "restored", &file]));
         eventually("the subscriptions have come", || foreign(&mut restored) == 2);
