@@ -50,6 +50,7 @@ CREATE TABLE calsync.subscription (
     remote_id       text NOT NULL,
     credential      text,
     owner           name NOT NULL,
+    home            text,
     time_zone       text NOT NULL DEFAULT 'UTC',
     options         jsonb NOT NULL DEFAULT '{}',
     max_staleness   interval,
@@ -86,6 +87,9 @@ CREATE INDEX subscription_covered_idx ON calsync.subscription (pg_catalog.upper(
 COMMENT ON TABLE calsync.subscription IS 'One calendar kept in the cache: provider, remote id, credential, sync state';
 COMMENT ON COLUMN calsync.subscription.calendar IS 'The name by which SQL knows it, unique per owner';
 COMMENT ON COLUMN calsync.subscription.owner IS 'The role that subscribed; to non-members the calendar does not exist';
+COMMENT ON COLUMN calsync.subscription.home IS
+    'The database that it lives in. One that came from another (a restore, a copy) answers nothing and is not synced until it is '
+    'taken over. Null: lives wherever the row is';
 COMMENT ON COLUMN calsync.subscription.time_zone IS
     'IANA zone in which all-day events are read: the provider''s once it has said it, until then as subscribed';
 COMMENT ON COLUMN calsync.subscription.max_staleness IS 'From options; overrides calsync.max_staleness';

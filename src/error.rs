@@ -70,8 +70,18 @@ impl From<Refusal> for Error {
 /// Why the cache cannot answer for a window.
 #[derive(Debug, Clone)]
 pub enum NotCovered {
-    NeverSynced { last_error: Option<String>, fed_by_application: bool },
-    Outside { from: String, to: String, earlier: bool, needed: Option<String> },
+    NeverSynced {
+        last_error: Option<String>,
+        fed_by_application: bool,
+    },
+    /// It came from another database, and is not taken over yet.
+    Foreign,
+    Outside {
+        from: String,
+        to: String,
+        earlier: bool,
+        needed: Option<String>,
+    },
 }
 
 /// Why what the cache holds is too old to answer from.
@@ -314,6 +324,16 @@ impl NotCovered {
                 format!(
                     "Wait for the worker, or CALL calsync_run(); SELECT * FROM calsync_coverage(ARRAY['{}']) shows \
                      how it stands.",
+                    literal(calendar)
+                ),
+            ),
+            NotCovered::Foreign => (
+                "It came from another database (a restore, a copy), and is not taken over yet: not all of it may have \
+                 come."
+                    .into(),
+                format!(
+                    "The worker takes it over once nobody has restored for ten seconds; where no worker runs, CALL \
+                     calsync_run(), or SELECT calsync_repair(ARRAY['{}']).",
                     literal(calendar)
                 ),
             ),

@@ -235,6 +235,9 @@ pub(super) fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Erro
             why: Box::new(why),
         })
     };
+    if answerer.is_foreign {
+        return not_covered(NotCovered::Foreign);
+    }
     let (Some(covered), Some(synced_at)) = (answerer.covered, answerer.synced_at) else {
         return not_covered(NotCovered::NeverSynced {
             last_error: answerer.last_error.clone(),
@@ -324,6 +327,7 @@ fn coverage_row(calendar: String, mut meant: Vec<Answerer>) -> Result<CoverageRo
                 format!("never synced (SC002); the last try failed: {error}")
             }
             NotCovered::NeverSynced { .. } => "never synced (SC002)".to_owned(),
+            NotCovered::Foreign => "came from another database, not taken over yet (SC002)".to_owned(),
             NotCovered::Outside { .. } => "not covered now (SC002)".to_owned(),
         },
         Error::Stale { why: Stale::Gone { .. }, .. } => "gone at the provider (SC003)".to_owned(),

@@ -183,6 +183,12 @@ fn problems(running: Running, enabled: bool, standby: bool, calendars: &Calendar
     }
     for (count, what, hint) in [
         (
+            calendars.foreign,
+            "came from another database (a restore, a copy), and answer nothing until they are taken over (SC002)",
+            "The worker does so once nobody has restored for ten seconds; without a worker, CALL calsync_run() or SELECT \
+             calsync_repair().",
+        ),
+        (
             calendars.unconfirmed,
             "watched without any notification arriving: they are polled",
             "Do requests to calsync.webhook_url reach calsync_webhook()? See docs/push.md.",

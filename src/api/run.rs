@@ -5,6 +5,7 @@
 
 use pgrx::prelude::*;
 
+use crate::engine::arrivals::{Arrival, Arrivals};
 use crate::engine::transactions::{ProcedureTransactions, Transactions, UnitFailed};
 use crate::engine::{Engine, upkeep};
 use crate::error::{Error, Report};
@@ -80,6 +81,19 @@ fn sync_what_is_due(at_most: usize) -> Result<(), Error> {
     synced.map_err(|failed| Error::Internal(failed.reason))
 }
 
+/// Calendars that came from another database are waited for, unless they are still coming.
+fn take_over(transactions: &mut ProcedureTransactions, whose: &Whose) -> Result<(), UnitFailed> {
+    let mut arrivals = Arrivals::default();
+    loop {
+        match arrivals.look(transactions, whose)? {
+            Arrival::Home | Arrival::Restoring | Arrival::Failed => return Ok(()),
+            arrival @ (Arrival::Waiting | Arrival::TakingOver) => {
+                transactions.wait(|| latch::wait_for(None, arrival.look_again()));
+            }
+        }
+    }
+}
+
 /// Until nothing is due, or the call is cancelled.
 fn sync(
     transactions: &mut ProcedureTransactions,
@@ -90,6 +104,7 @@ fn sync(
     let mut engine = Engine::new(whose.clone(), settings).map_err(|error| UnitFailed { reason: error.to_string() })?;
     // Claims of sessions that died, and of an earlier call of this one that was cut short.
     transactions.run(&mut || claims::release_claims_of_the_dead().and_then(|_| claims::release_own_claims()))?;
+    take_over(transactions, whose)?;
     let mut left = at_most;
     let mut looked_again = false;
     loop {

@@ -16,6 +16,7 @@
 //! - one owner's flood, of calendars that are due or asked for by name, keeps no other owner waiting
 //!   ([`calsync_core::turns`])
 
+pub mod arrivals;
 pub mod budgets;
 mod channels;
 mod client;

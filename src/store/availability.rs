@@ -9,6 +9,7 @@ use calsync_core::interval::Interval;
 use pgrx::datum::{Range, RangeBound, TimestampWithTimeZone};
 use pgrx::pg_sys;
 
+use super::home;
 use super::owner::may_use;
 use super::scan::{Column, Pieces, Row, Shares, Subscriptions};
 use super::time::Micros;
@@ -25,7 +26,9 @@ pub struct Answerer {
     pub owner: String,
     /// The role is a member of the owner; false: the calendar is only shared with it.
     pub owned: bool,
-    /// None: nothing is covered.
+    /// It came from another database, and is not taken over yet.
+    pub is_foreign: bool,
+    /// None: nothing is covered, or it is foreign: not all of what belongs to it may have come.
     pub covered: Option<MicroWindow>,
     pub synced_at: Option<Micros>,
     pub state: State,
@@ -60,16 +63,18 @@ fn read_owner<'a>(row: &Row<'a>) -> Result<&'a CStr, Error> {
 }
 
 /// None: the role may not ask about it.
-fn read_answerer(row: &Row, sight: &mut Sight) -> Result<Option<Answerer>, Error> {
+fn read_answerer(row: &Row, sight: &mut Sight, here: &str) -> Result<Option<Answerer>, Error> {
     let (id, owner) = (read_id(row)?, read_owner(row)?);
     let Some(as_what) = sight.of_calendar(id, owner)? else { return Ok(None) };
     let moment = |column| row.get::<i64>(column);
+    let is_foreign = home::is_foreign(row.get(Column::Home), here);
     Ok(Some(Answerer {
         id,
         calendar: row.get(Column::Calendar).ok_or_else(|| absent("calendar"))?,
         owner: owner.to_string_lossy().into_owned(),
         owned: as_what == As::Owner,
-        covered: row.get(Column::Covered).and_then(bounds),
+        is_foreign,
+        covered: row.get(Column::Covered).filter(|_| !is_foreign).and_then(bounds),
         synced_at: moment(Column::SyncedAt),
         state: State(row.get(Column::State).ok_or_else(|| absent("state"))?),
         gone: moment(Column::GoneAt).is_some(),
@@ -172,13 +177,14 @@ pub fn meant(role: pg_sys::Oid, names: Option<&[String]>) -> Result<Vec<Answerer
 /// As [`find`], with all that each name could mean.
 pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<Answerer>)>, Error> {
     let mut subscriptions = Subscriptions::by_name()?;
+    let here = subscriptions.home();
     let mut sight = Sight::of(role);
     let mut seen = HashSet::with_capacity(names.len());
     let mut found = Vec::with_capacity(names.len());
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         let mut meant = Vec::new();
         subscriptions.each(name, |row| {
-            meant.extend(read_answerer(row, &mut sight)?);
+            meant.extend(read_answerer(row, &mut sight, &here)?);
             Ok(())
         })?;
         // By the index they come in the order of their rows in the table.
@@ -192,8 +198,10 @@ pub fn find_all(role: pg_sys::Oid, names: &[String]) -> Result<Vec<(String, Vec<
 pub fn all(role: pg_sys::Oid) -> Result<Vec<Answerer>, Error> {
     let mut sight = Sight::of(role);
     let mut found = Vec::new();
-    Subscriptions::all()?.each("", |row| {
-        found.extend(read_answerer(row, &mut sight)?);
+    let mut subscriptions = Subscriptions::all()?;
+    let here = subscriptions.home();
+    subscriptions.each("", |row| {
+        found.extend(read_answerer(row, &mut sight, &here)?);
         Ok(())
     })?;
     Ok(found)

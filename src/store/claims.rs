@@ -18,6 +18,7 @@ use pgrx::prelude::*;
 use super::channel::{WATCHES, live};
 use super::credential;
 use super::durability;
+use super::home;
 use super::staging;
 use super::subscription::Subscription;
 use super::time;
@@ -207,11 +208,12 @@ fn queues_after(
     spent: &[Option<(String, String)>],
 ) -> Result<Vec<Queue>, Error> {
     let is_theirs = whose::is_theirs("s.owner", 5);
+    let is_claimable = is_claimable()?;
     let first = |condition: &str| {
         format!(
             "SELECT s.owner, s.expedited FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-             WHERE {condition} AND {IS_DUE} AND {IS_CLAIMABLE} AND {IS_NOT_SPENT} AND {is_theirs} \
+             WHERE {condition} AND {IS_DUE} AND {is_claimable} AND {IS_NOT_SPENT} AND {is_theirs} \
                  AND s.owner <> ALL ($6::text[]::name[]) \
              ORDER BY s.owner, s.expedited LIMIT 1"
         )
@@ -249,6 +251,7 @@ fn due(
     allotted: &[(&str, usize)],
     spent: &[Option<(String, String)>],
 ) -> Result<Vec<Claim>, Error> {
+    let is_claimable = is_claimable()?;
     let sql = format!(
         "SELECT found.* FROM unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS turn (owner, places, number) \
          CROSS JOIN LATERAL ( \
@@ -258,7 +261,7 @@ fn due(
              FROM calsync.subscription AS s \
              LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
              WHERE s.owner = turn.owner::name AND s.expedited = $7 \
-                 AND {IS_DUE} AND {IS_CLAIMABLE} AND {IS_NOT_SPENT} \
+                 AND {IS_DUE} AND {is_claimable} AND {IS_NOT_SPENT} \
              ORDER BY s.next_sync_at LIMIT turn.places FOR UPDATE OF s SKIP LOCKED) AS found",
         Subscription::COLUMNS,
         live()
@@ -299,10 +302,15 @@ const IS_NOT_SPENT: &str = "NOT ($4 AND s.credential IS NULL) \
      AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS spent (owner, name) \
                      WHERE spent.owner = s.owner AND spent.name = s.credential)";
 
-/// On `s` and its credential `c`: nobody has claimed the calendar, and it may be asked for once it is due.
-const IS_CLAIMABLE: &str = "s.provider <> 'none' AND s.state <> 'paused' \
-     AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
-     AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp())";
+/// On `s` and its credential `c`: nobody has claimed the calendar, it lives here, and it may be asked for once it is due.
+fn is_claimable() -> Result<String, Error> {
+    Ok(format!(
+        "s.provider <> 'none' AND s.state <> 'paused' \
+         AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp()) \
+         AND (c.retry_at IS NULL OR c.retry_at <= clock_timestamp()) AND {}",
+        home::is_at_home("s")?
+    ))
+}
 
 /// Whether it is for the caller to find out if a refused credential is accepted again; then nobody else shall, for the
 /// length of the lease.
@@ -414,12 +422,13 @@ pub fn give_back(subscription: &Subscription) -> Result<(), Error> {
 /// When there is a calendar to claim, or to recall; None: not before somebody makes one due. Calendars under way do not
 /// count: their round's end is looked at anyway.
 pub fn next_due() -> Result<Option<DateTime<Utc>>, Error> {
+    let is_claimable = is_claimable()?;
     Spi::connect(|client| {
         let sql = format!(
             "SELECT least( \
                  (SELECT s.next_sync_at FROM calsync.subscription AS s \
                   LEFT JOIN calsync.credential AS c ON c.owner = s.owner AND c.name = s.credential \
-                  WHERE {IS_CLAIMABLE} AND s.next_sync_at IS NOT NULL ORDER BY s.next_sync_at LIMIT 1), \
+                  WHERE {is_claimable} AND s.next_sync_at IS NOT NULL ORDER BY s.next_sync_at LIMIT 1), \
                  (SELECT min(c.retry_at) FROM calsync.credential AS c WHERE c.retry_at > clock_timestamp()), \
                  (SELECT now() FROM calsync.credential AS c WHERE c.recalls <> '{{}}' LIMIT 1))"
         );

@@ -6,6 +6,7 @@ use calsync_core::row::RowChange;
 use chrono::TimeDelta;
 use pgrx::pg_sys;
 
+use super::home;
 use super::merge::{self, Counts, Source};
 use super::rounds::{self, Progress};
 use super::staging::{self, APPLICATION_ROUND, StagedPage, StagedRound};
@@ -35,7 +36,7 @@ const ABANDONED_AFTER: TimeDelta = TimeDelta::hours(1);
 /// `json`: the delta's text.
 pub fn apply(role: pg_sys::Oid, json: &[u8]) -> Result<Applied, Error> {
     let envelope = delta::read_envelope(json)?;
-    let mut subscription = subscription::find_for_update(role, &envelope.calendar)?;
+    let mut subscription = at_home(subscription::find_for_update(role, &envelope.calendar)?)?;
     // Everything is read before anything is written: a delta is applied as a whole or not at all.
     let changes: Vec<RowChange> =
         latest_of_each(envelope.changes(&subscription.options()?)?).into_iter().map(RowChange::from).collect();
@@ -44,6 +45,17 @@ pub fn apply(role: pg_sys::Oid, json: &[u8]) -> Result<Applied, Error> {
         delta::End::NextPage(next) => stage(&subscription, &envelope, &changes, next),
         delta::End::Complete(successor) => complete(&mut subscription, &envelope, changes, staged, successor),
     }
+}
+
+/// A calendar that came from another database is taken over, unless it is still coming.
+fn at_home(subscription: Subscription) -> Result<Subscription, Error> {
+    if !subscription.is_foreign {
+        return Ok(subscription);
+    }
+    home::refuse_while_restoring(&subscription.calendar)?;
+    home::take_over_locked(&subscription)?;
+    let again = subscription::lock(subscription.id)?;
+    again.ok_or(Error::UnknownCalendar { calendar: subscription.calendar })
 }
 
 /// The round that this page belongs to, if earlier pages of it are staged; checks that the page fits.

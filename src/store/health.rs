@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::channel::{WATCHES, live};
+use super::home;
 use crate::error::Error;
 use crate::settings::{self, Webhook};
 
@@ -19,6 +20,8 @@ pub struct Calendars {
     /// Synced once, and refused answers now (SC003).
     pub stale: i64,
     pub never_synced: i64,
+    /// Came from another database, and are not taken over yet: they answer nothing.
+    pub foreign: i64,
     /// Not asked, because their URL is refused (SC008).
     pub refused_url: i64,
     /// Not asked, because the secret of their credential cannot be opened, and why; of the role's own ones.
@@ -69,12 +72,13 @@ pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
                          CASE WHEN provider <> 'none' THEN make_interval(secs => $2) END)), \
                      count(*) FILTER (WHERE synced_at IS NULL), \
                      count(*) FILTER (WHERE failing_as = 'refused_url'), \
+                     count(*) FILTER (WHERE home <> $3), \
                      (SELECT count(*) FROM calsync.event AS e \
                       WHERE e.subscription_id = ANY ($1) AND e.problem IS NOT NULL) \
                  FROM (SELECT s.*, s.next_sync_at <= now() AND s.provider <> 'none' AND s.state <> 'paused' AS is_due \
                        FROM calsync.subscription AS s WHERE s.subscription_id = ANY ($1)) AS s",
                 None,
-                &[ids.clone().into(), (settings::max_staleness() as f64).into()],
+                &[ids.clone().into(), (settings::max_staleness() as f64).into(), home::ours()?.into()],
             )?
             .first();
         let push = client
@@ -109,10 +113,11 @@ pub fn calendars(ids: Vec<i64>, owned: Vec<i64>) -> Result<Calendars, Error> {
             oldest_synced_at: table.get(3)?,
             stale: table.get(4)?.unwrap_or_default(),
             never_synced: table.get(5)?.unwrap_or_default(),
+            foreign: table.get(7)?.unwrap_or_default(),
             refused_url: table.get(6)?.unwrap_or_default(),
             unopened: sealed.get(1)?.unwrap_or_default(),
             why_unopened: sealed.get(2)?,
-            flagged: table.get(7)?.unwrap_or_default(),
+            flagged: table.get(8)?.unwrap_or_default(),
             pushed: push.get(1)?.unwrap_or_default(),
             unconfirmed: push.get(2)?.unwrap_or_default(),
             address_refused: push.get(3)?,

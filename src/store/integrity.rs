@@ -14,6 +14,8 @@ use crate::error::Error;
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
+    /// It came from another database, and is not taken over yet: it answers nothing.
+    ForeignHome,
     /// Stored occurrences are not those that the event has in the covered window.
     OccurrencesDiffer,
     /// Busy time is not what the occurrences make.
@@ -47,6 +49,7 @@ pub enum Problem {
 impl Problem {
     pub fn label(self) -> &'static str {
         match self {
+            Self::ForeignHome => "foreign_home",
             Self::OccurrencesDiffer => "occurrences_differ",
             Self::BusyDiffers => "busy_differs",
             Self::OrphanRows => "orphan_rows",
@@ -122,6 +125,10 @@ fn read(id: i64) -> Result<Option<Subscription>, Error> {
 
 fn check_state(subscription: &Subscription) -> Result<Vec<Finding>, Error> {
     let mut findings = by_query(subscription.id)?;
+    if subscription.is_foreign {
+        let detail = "it came from another database (a restore, a copy), and is not taken over yet".to_owned();
+        findings.push(Finding { problem: Problem::ForeignHome, event_id: None, detail });
+    }
     if subscription.zone().is_err() {
         let detail = format!("\"{}\" is in no database of time zones", subscription.time_zone);
         findings.push(Finding { problem: Problem::UnknownTimeZone, event_id: None, detail });

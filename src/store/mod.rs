@@ -16,6 +16,7 @@ pub mod event;
 pub mod expansion;
 pub mod explain;
 pub mod health;
+pub mod home;
 pub mod integrity;
 mod layout;
 pub mod merge;

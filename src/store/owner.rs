@@ -110,27 +110,34 @@ pub fn refuse_if_read_only(function: &CStr) {
     unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) };
 }
 
+/// `calsync.subscription`, from the caches.
+pub(super) fn subscription_table() -> Result<pg_sys::Oid, Error> {
+    // SAFETY: syscache look-ups, which give InvalidOid for what does not exist.
+    let table = unsafe {
+        match pg_sys::get_namespace_oid(c"calsync".as_ptr(), true) {
+            pg_sys::InvalidOid => pg_sys::InvalidOid,
+            schema => pg_sys::get_relname_relid(c"subscription".as_ptr(), schema),
+        }
+    };
+    if table == pg_sys::InvalidOid { Err(not_installed()) } else { Ok(table) }
+}
+
+fn not_installed() -> Error {
+    Error::argument(
+        pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        "extension pg_calsync is not installed in this database",
+        "CREATE EXTENSION pg_calsync;",
+    )
+}
+
 /// The role that owns `calsync.subscription`, from the caches.
 fn table_owner() -> Result<pg_sys::Oid, Error> {
-    // SAFETY: syscache look-ups; the tuple is released before returning, the owner is copied out of it.
+    let table = subscription_table()?;
+    // SAFETY: a syscache look-up; the tuple is released before returning, the owner is copied out of it.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"calsync".as_ptr(), true);
-        let table = if schema == pg_sys::InvalidOid {
-            pg_sys::InvalidOid
-        } else {
-            pg_sys::get_relname_relid(c"subscription".as_ptr(), schema)
-        };
-        let tuple = if table == pg_sys::InvalidOid {
-            std::ptr::null_mut()
-        } else {
-            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, table.into())
-        };
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, table.into());
         if tuple.is_null() {
-            return Err(Error::argument(
-                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-                "extension pg_calsync is not installed in this database",
-                "CREATE EXTENSION pg_calsync;",
-            ));
+            return Err(not_installed());
         }
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
         pg_sys::ReleaseSysCache(tuple);

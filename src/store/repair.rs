@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::busy;
 use super::expansion::{self, Touched};
+use super::home;
 use super::integrity::{self, Orphans, Problem};
 use super::share;
 use super::subscription::{self, Subscription};
@@ -29,6 +30,9 @@ pub fn repair(id: i64) -> Result<Vec<Repair>, Error> {
         if !problems.contains(&finding.problem) {
             problems.push(finding.problem);
         }
+    }
+    if subscription.is_foreign {
+        home::refuse_while_restoring(&subscription.calendar)?;
     }
     let has = |wanted: &[Problem]| problems.iter().any(|problem| wanted.contains(problem));
     if has(&[Problem::OrphanRows]) {
@@ -59,11 +63,15 @@ pub fn repair(id: i64) -> Result<Vec<Repair>, Error> {
              next_sync_at = CASE WHEN provider = 'none' OR state = 'paused' THEN NULL ELSE now() END",
         )?;
     }
+    if has(&[Problem::ForeignHome]) {
+        home::settle(id)?;
+    }
     Ok(problems.into_iter().map(|problem| Repair { problem, action: action(problem, &subscription) }).collect())
 }
 
 /// Mended by expanding everything anew.
-const DERIVED: [Problem; 5] = [
+const DERIVED: [Problem; 6] = [
+    Problem::ForeignHome,
     Problem::OccurrencesDiffer,
     Problem::BusyDiffers,
     Problem::BrokenEvent,
@@ -80,6 +88,7 @@ fn action(problem: Problem, subscription: &Subscription) -> &'static str {
     match problem {
         Problem::OccurrencesDiffer => "occurrences and busy time derived anew",
         Problem::BusyDiffers => "busy time derived anew",
+        Problem::ForeignHome => "taken over: occurrences and busy time derived anew",
         Problem::OrphanRows => "removed",
         Problem::EndlessLease => "lease ended, due now",
         Problem::MissingCredential => "none: add the credential again with calsync_add_credential()",
@@ -158,7 +167,7 @@ fn cover_what_is_known(id: i64) -> Result<(), Error> {
     )
 }
 
-fn derive_anew(id: i64) -> Result<(), Error> {
+pub(super) fn derive_anew(id: i64) -> Result<(), Error> {
     let Some(mut subscription) = subscription::lock(id)? else { return Ok(()) };
     if subscription.covered.is_none() && subscription.full_synced_at.is_none() {
         Spi::connect_mut(|client| {

@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 use super::expansion::{self, CHUNK};
 use super::subscription::{self, Subscription, TryLock};
 use super::whose::{Whose, is_of_theirs, is_theirs};
-use super::{change, time};
+use super::{change, home, time};
 use crate::error::Error;
 use crate::settings;
 
@@ -60,11 +60,12 @@ pub fn take_to_clean(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     Spi::connect_mut(|client| {
         let sql = format!(
             "UPDATE calsync.subscription SET cleaned_at = now() WHERE subscription_id IN ( \
-                 SELECT subscription_id FROM calsync.subscription \
-                 WHERE coalesce(cleaned_at, created_at) < $1 AND {} \
+                 SELECT s.subscription_id FROM calsync.subscription AS s \
+                 WHERE coalesce(cleaned_at, created_at) < $1 AND {} AND {} \
                  ORDER BY coalesce(cleaned_at, created_at) LIMIT $2 FOR UPDATE SKIP LOCKED) \
              RETURNING subscription_id",
-            is_theirs("owner", 3)
+            is_theirs("owner", 3),
+            home::is_at_home("s")?
         );
         let until = time::timestamp(time::now() - INTERVAL)?;
         let table = client.update(&sql, None, &[until.into(), (limit as i64).into(), whose.parameter()])?;
@@ -72,12 +73,13 @@ pub fn take_to_clean(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     })
 }
 
-/// Every calendar of these owners, in the order in which everybody locks them.
+/// Every calendar of these owners that lives here, in the order in which everybody locks them.
 pub fn all(whose: &Whose) -> Result<Vec<i64>, Error> {
     Spi::connect(|client| {
         let sql = format!(
-            "SELECT subscription_id FROM calsync.subscription WHERE {} ORDER BY subscription_id",
-            is_theirs("owner", 1)
+            "SELECT s.subscription_id FROM calsync.subscription AS s WHERE {} AND {} ORDER BY s.subscription_id",
+            is_theirs("owner", 1),
+            home::is_at_home("s")?
         );
         let table = client.select(&sql, None, &[whose.parameter()])?;
         table.map(|row| Ok(row.get(1)?.unwrap_or_default())).collect()
@@ -252,11 +254,12 @@ pub fn complete(subscription: &mut Subscription) -> Result<(), Error> {
 pub fn to_relist(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     lockable_ids(
         &format!(
-            "SELECT subscription_id FROM calsync.subscription \
+            "SELECT s.subscription_id FROM calsync.subscription AS s \
              WHERE complete_from > now() - make_interval(secs => $1) AND sync_token IS NOT NULL \
-                 AND provider <> 'none' AND {} \
+                 AND provider <> 'none' AND {} AND {} \
              ORDER BY subscription_id LIMIT $2 FOR UPDATE SKIP LOCKED",
-            is_theirs("owner", 3)
+            is_theirs("owner", 3),
+            home::is_at_home("s")?
         ),
         &[settings::window().retention.as_secs_f64().into(), (limit as i64).into(), whose.parameter()],
     )

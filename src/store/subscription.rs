@@ -11,7 +11,7 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::Value;
 
 use super::plan::under_latest_snapshot;
-use super::{availability, credential, share, time};
+use super::{availability, credential, home, share, time};
 use crate::error::Error;
 
 /// A subscription as the code that changes it needs it.
@@ -23,6 +23,8 @@ pub struct Subscription {
     pub remote_id: String,
     pub credential: Option<String>,
     pub owner: String,
+    /// It came from another database, and is not taken over yet ([`home`]).
+    pub is_foreign: bool,
     pub time_zone: String,
     pub options: Value,
     pub sync_token: Option<String>,
@@ -67,7 +69,7 @@ impl Provider {
 impl Subscription {
     /// The columns [`Subscription::read`] reads.
     pub const COLUMNS: &str = "s.subscription_id, s.calendar, s.provider, s.remote_id, s.credential, \
-         s.owner::text AS owner, s.time_zone, s.options, s.sync_token, s.token_params, \
+         s.owner::text AS owner, s.home, s.time_zone, s.options, s.sync_token, s.token_params, \
          lower(s.covered) AS covered_from, upper(s.covered) AS covered_to, s.complete_from, s.full_synced_at, \
          s.failures, s.failing_since, s.failing_as, s.lease, extract(epoch FROM s.poll_interval)::double precision AS poll_seconds";
 
@@ -85,6 +87,7 @@ impl Subscription {
             remote_id: text("remote_id")?,
             credential: row.get_by_name("credential")?,
             owner: text("owner")?,
+            is_foreign: home::is_foreign(row.get_by_name::<String, _>("home")?.as_deref(), &home::ours()?),
             time_zone: text("time_zone")?,
             options: row.get_by_name::<JsonB, _>("options")?.map_or(Value::Null, |options| options.0),
             sync_token: row.get_by_name("sync_token")?,
@@ -200,9 +203,9 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
     let inserted = Spi::connect_mut(|client| -> Result<Option<i64>, Error> {
         let table = client.update(
             "INSERT INTO calsync.subscription (calendar, provider, remote_id, credential, owner, time_zone, options, \
-                 max_staleness, state, next_sync_at) \
+                 max_staleness, state, next_sync_at, home) \
              VALUES ($1, $2, $3, $4, $5::name, coalesce($6, 'UTC'), $7, make_interval(secs => $8), 'pending', \
-                 CASE $2 WHEN 'none' THEN NULL ELSE now() END) \
+                 CASE $2 WHEN 'none' THEN NULL ELSE now() END, $9) \
              ON CONFLICT ON CONSTRAINT subscription_owner_calendar_key DO NOTHING RETURNING subscription_id",
             None,
             &[
@@ -214,6 +217,7 @@ pub fn subscribe(owner: &str, wanted: &Wanted) -> Result<i64, Error> {
                 wanted.time_zone.into(),
                 JsonB(wanted.options.clone()).into(),
                 wanted.max_staleness.map(|age| age.as_secs_f64()).into(),
+                home::ours()?.into(),
             ],
         )?;
         // Nothing is returned where there was one already.

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 use super::expansion;
+use super::home;
 use super::subscription::{TryLock, try_lock};
 use super::whose::{Whose, is_theirs};
 use crate::error::Error;
@@ -14,11 +15,12 @@ pub fn to_slide(whose: &Whose, limit: usize) -> Result<Vec<i64>, Error> {
     let settings::Window { horizon, retention } = settings::window();
     Spi::connect_mut(|client| {
         let sql = format!(
-            "SELECT subscription_id FROM calsync.subscription \
+            "SELECT s.subscription_id FROM calsync.subscription AS s \
              WHERE NOT isempty(covered) AND (upper(covered) < now() + make_interval(secs => $1) \
-                 OR lower(covered) > greatest(now() - make_interval(secs => $2), complete_from)) AND {} \
+                 OR lower(covered) > greatest(now() - make_interval(secs => $2), complete_from)) AND {} AND {} \
              ORDER BY upper(covered) LIMIT $3 FOR UPDATE SKIP LOCKED",
-            is_theirs("owner", 4)
+            is_theirs("owner", 4),
+            home::is_at_home("s")?
         );
         let window = [horizon.as_secs_f64().into(), retention.as_secs_f64().into()];
         let [horizon, retention] = window;

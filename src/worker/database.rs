@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::board::{self, Report};
 use super::{behave_as_a_backend, latch, reload_if_asked, role, wake};
+use crate::engine::arrivals::{Arrival, Arrivals};
 use crate::engine::transactions::{Transactions, WorkerTransactions};
 use crate::engine::{Counts, Engine, upkeep};
 use crate::panics::speechless;
@@ -23,6 +24,10 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(5);
 /// The pause after looking for work in vain.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether calendars have come from another database, for the first minutes: a worker starts as soon
+/// as the extension is there, and a restore goes on from that.
+const EARLY_LOOK: Duration = Duration::from_secs(5);
+const EARLY: Duration = Duration::from_secs(300);
 /// Calendars slid or cleaned in one go, so that those that are due need not wait for all of them.
 const AT_ONCE: usize = 20;
 
@@ -39,7 +44,15 @@ pub extern "C-unwind" fn calsync_worker_main(argument: pg_sys::Datum) {
     // SAFETY: runs while shared memory is still there, whichever way the process ends.
     unsafe { pg_sys::before_shmem_exit(Some(ended), argument) };
     reload_if_asked();
-    let worker = Worker { transactions: WorkerTransactions, last_upkeep: None, started_at: time::micros(Utc::now()) };
+    let now = Instant::now();
+    let worker = Worker {
+        transactions: WorkerTransactions,
+        last_upkeep: None,
+        arrivals: Arrivals::default(),
+        next_look: now,
+        begun: now,
+        started_at: time::micros(Utc::now()),
+    };
     match speechless(|| worker.run()) {
         Departure::NoExtension => board::worker_ended(database, true),
         Departure::NotWanted => board::worker_ended(database, false),
@@ -75,6 +88,10 @@ enum Installed {
 struct Worker {
     transactions: WorkerTransactions,
     last_upkeep: Option<Instant>,
+    arrivals: Arrivals,
+    /// When to look at them next.
+    next_look: Instant,
+    begun: Instant,
     /// In microseconds since 2000.
     started_at: i64,
 }
@@ -108,6 +125,7 @@ impl Worker {
                 engine.reconfigure(&settings);
                 // Windows may have to reach further now.
                 self.last_upkeep = None;
+                self.next_look = Instant::now();
                 if !self.is_wanted() {
                     return Departure::NotWanted;
                 }
@@ -144,6 +162,7 @@ impl Worker {
             if let Err(failed) = engine.tend_channels(&mut self.transactions, &settings) {
                 pgrx::warning!("pg_calsync: push channels could not be tended: {}", failed.reason);
             }
+            self.take_over();
             let more_upkeep = self.upkeep();
             let claimed_none = matches!(claimed, Ok(0));
             let sleep = match claimed {
@@ -158,6 +177,7 @@ impl Worker {
             let sleep = if claimed_none && !more_upkeep { sleep.max(SHORTEST_PAUSE) } else { sleep };
             self.report(&engine, &settings);
             let waits = engine.shortest_wait().into_iter().chain(engine.until_tending(&settings));
+            let waits = waits.chain([self.next_look.saturating_duration_since(Instant::now())]);
             let sleep = waits.chain([sleep]).min().unwrap_or(sleep);
             latch::wait_for(Some(engine.doorbell()), Some(sleep));
         }
@@ -234,6 +254,23 @@ impl Worker {
             })
         })
         .ok()
+    }
+
+    /// Takes over what came from another database, if it is time to look.
+    fn take_over(&mut self) {
+        if Instant::now() < self.next_look {
+            return;
+        }
+        let arrival = self.arrivals.look(&mut self.transactions, &Whose::EVERYBODYS).unwrap_or_else(|failed| {
+            pgrx::warning!("pg_calsync: it could not be looked for restored calendars: {}", failed.reason);
+            Arrival::Failed
+        });
+        let seldom = if self.begun.elapsed() < EARLY { EARLY_LOOK } else { HEARTBEAT };
+        self.next_look = Instant::now()
+            + match arrival {
+                Arrival::Failed => HEARTBEAT,
+                _ => arrival.look_again().unwrap_or(seldom),
+            };
     }
 
     /// Slides windows and removes what is past, at most once a heartbeat. Returns whether there is more to do at once.

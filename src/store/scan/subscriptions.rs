@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use pgrx::pg_sys;
 use pgrx::{FromDatum, IntoDatum};
 
+use super::super::home;
 use super::super::layout::Source;
 use super::{Fields, Scan, scan_key};
 use crate::error::Error;
 
 thread_local! {
-    pub(super) static SUBSCRIPTION: Source<10> = const { Source {
+    pub(super) static SUBSCRIPTION: Source<11> = const { Source {
         table: c"subscription",
         index: c"subscription_calendar_idx",
         columns: [
@@ -19,6 +20,7 @@ thread_local! {
             (c"subscription_id", pg_sys::INT8OID),
             (c"provider", pg_sys::TEXTOID),
             (c"owner", pg_sys::NAMEOID),
+            (c"home", pg_sys::TEXTOID),
             (c"max_staleness", pg_sys::INTERVALOID),
             (c"state", pg_sys::InvalidOid),
             (c"covered", pg_sys::TSTZRANGEOID),
@@ -39,6 +41,7 @@ pub enum Column {
     SubscriptionId,
     Provider,
     Owner,
+    Home,
     MaxStaleness,
     State,
     Covered,
@@ -49,7 +52,7 @@ pub enum Column {
 
 /// `calsync.subscription`, by name.
 pub struct Subscriptions {
-    scan: Scan<10>,
+    scan: Scan<11>,
     /// One for the look-up of a name, none for all.
     key: Option<pg_sys::ScanKeyData>,
 }
@@ -73,6 +76,12 @@ impl Subscriptions {
         Ok(Subscriptions { scan, key })
     }
 
+    /// The home of what is made here.
+    pub fn home(&self) -> String {
+        // SAFETY: the table is open.
+        home::of(unsafe { (*self.scan.open.table).rd_id })
+    }
+
     /// Hands each row of this name to `read`, whoever owns it; from [`Self::all`], each row, by name.
     pub fn each(&mut self, name: &str, mut read: impl FnMut(&Row) -> Result<(), Error>) -> Result<(), Error> {
         if let Some(key) = &mut self.key {
@@ -83,7 +92,7 @@ impl Subscriptions {
 }
 
 /// A row of `calsync.subscription`, while `read` looks at it.
-pub struct Row<'a>(&'a Fields<'a, 10>);
+pub struct Row<'a>(&'a Fields<'a, 11>);
 
 impl Row<'_> {
     /// None: null. `T` must be what [`SUBSCRIPTION`] says.

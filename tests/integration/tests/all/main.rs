@@ -39,6 +39,7 @@ mod receivers;
 mod recorded;
 mod refusals;
 mod replaced;
+mod restoring;
 mod retention;
 mod roles;
 mod rotated_keys;

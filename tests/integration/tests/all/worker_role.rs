@@ -273,7 +273,10 @@ fn a_dump_is_whole_or_fails_and_restores_where_there_is_no_such_role() {
         .query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[])
         .expect_err("no reader there yet");
     assert_eq!(sqlstate(&busy), "42501");
-    elsewhere.connect("postgres").batch_execute("GRANT calsync_reader TO guest").expect("memberships are the server's");
+    elsewhere
+        .connect("postgres")
+        .batch_execute("GRANT calsync_reader TO guest; SELECT calsync_repair()")
+        .expect("memberships are the server's");
     let busy = sql
         .query(&format!("SELECT busy::text FROM calsync_busy('{day}', '{{room}}')"), &[])
         .expect("shared there, too");
