@@ -23,6 +23,7 @@ mod key_file;
 mod key_rotation;
 mod limits;
 mod listening;
+mod multitude;
 mod network;
 mod notifications;
 mod openings;
