@@ -51,6 +51,8 @@ struct Renewed {
     hull: Hull,
     /// How many were expanded, changed or not.
     expanded: usize,
+    /// How many more are stored now than before, where there were some.
+    grown: i64,
 }
 
 /// Expands what was touched, slides the window to where the settings want it, and renews busy time.
@@ -96,19 +98,19 @@ impl Renewed {
         }
     }
 
-    /// What few events add is not worth counting a calendar for.
+    /// Few more are not worth counting a calendar for; of a new one all were counted.
     fn count_all(&self, subscription: &Subscription, window: Interval) -> Result<(), Error> {
         let most = most_occurrences_of_a_calendar(window);
         let exceeds = |row: &Row| Ok(row.get::<bool>(1).unwrap_or_default());
         let arguments = [subscription.id.into(), i64::try_from(most).unwrap_or(i64::MAX).into()];
-        match self.expanded >= WORTH_COUNTING && HOLDS_MORE.first(&arguments, exceeds)? == Some(true) {
+        match self.grown >= WORTH_COUNTING && HOLDS_MORE.first(&arguments, exceeds)? == Some(true) {
             true => Err(too_many(subscription, window)),
             false => Ok(()),
         }
     }
 }
 
-const WORTH_COUNTING: usize = 1000;
+const WORTH_COUNTING: i64 = 1000;
 
 static HOLDS_MORE: Plan =
     Plan::writing("SELECT EXISTS (SELECT FROM calsync.occurrence AS o WHERE o.subscription_id = $1 OFFSET $2)");
@@ -224,7 +226,7 @@ macro_rules! remove {
                      SELECT fresh.event_id, fresh.starts_at, fresh.ends_at, fresh.busy_status::calsync.busy_status FROM ",
             fresh!(),
             ") RETURNING o.starts_at, o.ends_at) \
-             SELECT min(starts_at), max(ends_at) FROM gone"
+             SELECT min(starts_at), max(ends_at), count(*) FROM gone"
         )
     };
 }
@@ -244,11 +246,13 @@ fn replace(
     let problems = expand(subscription, gone, events, window, |piece| {
         renewed.count(subscription, piece, window)?;
         let arguments = piece.arguments(subscription.id);
-        match piece.is_part() {
-            false => REMOVE.first(&arguments[..6], |row| renewed.hull.extend(row))?,
-            true => REMOVE_PART.first(&arguments, |row| renewed.hull.extend(row))?,
+        let counted = |row: &Row| changed(row, &mut renewed.hull);
+        let removed = match piece.is_part() {
+            false => REMOVE.first(&arguments[..6], counted)?,
+            true => REMOVE_PART.first(&arguments, counted)?,
         };
-        add(piece, &arguments, &mut renewed.hull)
+        renewed.grown += add(piece, &arguments, &mut renewed.hull)? - removed.unwrap_or_default();
+        Ok(())
     })?;
     flag(subscription, &problems)
 }
@@ -271,7 +275,7 @@ static ADD: Plan = Plan::writing(concat!(
     "WITH come AS (",
     insert!(),
     " RETURNING starts_at, ends_at) \
-     SELECT min(starts_at), max(ends_at) FROM come"
+     SELECT min(starts_at), max(ends_at), count(*) FROM come"
 ));
 
 static FLAG: Plan = Plan::writing(
@@ -279,12 +283,18 @@ static FLAG: Plan = Plan::writing(
      WHERE subscription_id = $1 AND event_id = $2 AND problem IS DISTINCT FROM $3",
 );
 
-/// Adds a piece's occurrences that are not there yet.
-fn add(piece: &Piece, arguments: &[DatumWithOid], hull: &mut Hull) -> Result<(), Error> {
-    if piece.len() > 0 {
-        ADD.first(&arguments[..5], |row| hull.extend(row))?;
+/// Adds a piece's occurrences that are not there yet; returns how many.
+fn add(piece: &Piece, arguments: &[DatumWithOid], hull: &mut Hull) -> Result<i64, Error> {
+    if piece.is_empty() {
+        return Ok(0);
     }
-    Ok(())
+    Ok(ADD.first(&arguments[..5], |row| changed(row, hull))?.unwrap_or_default())
+}
+
+/// Of (from, to, how many).
+fn changed(row: &Row, hull: &mut Hull) -> Result<i64, Error> {
+    hull.extend(row)?;
+    Ok(row.get(3).unwrap_or_default())
 }
 
 /// Flags events whose rule cannot be expanded.
@@ -308,8 +318,9 @@ fn extend(subscription: &Subscription, strip: Interval, hull: &mut Hull) -> Resu
     let arguments =
         [subscription.id.into(), time::timestamp(strip.start())?.into(), time::timestamp(strip.end())?.into()];
     each_event(subscription.id, NEAR, &arguments, |events| {
-        let problems =
-            expand(subscription, &[], events, strip, |piece| add(piece, &piece.arguments(subscription.id), hull))?;
+        let problems = expand(subscription, &[], events, strip, |piece| {
+            add(piece, &piece.arguments(subscription.id), hull).map(drop)
+        })?;
         flag(subscription, &problems)
     })
 }
@@ -322,7 +333,7 @@ const FLAGGED: &str = concat!(
 
 /// What recurs too often to be expanded takes all its time in the window, which a strip of the window cannot tell.
 fn expand_flagged(subscription: &Subscription, window: Interval, hull: &mut Hull) -> Result<(), Error> {
-    let mut renewed = Renewed { hull: *hull, expanded: 0 };
+    let mut renewed = Renewed { hull: *hull, ..Renewed::default() };
     each_event(subscription.id, FLAGGED, &[subscription.id.into()], |events| {
         replace(subscription, &[], events, window, &mut renewed)
     })?;

@@ -61,6 +61,10 @@ impl<'a> Piece<'a> {
         self.starts.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
     pub fn reach(&self) -> Hull {
         self.reach
     }
