@@ -1,13 +1,13 @@
 //! Busy time: occurrences cut into disjoint pieces, renewed where occurrences changed.
 
-use super::plan::{Plan, Row, in_batches};
+use super::plan::{Plan, Row, forgetting, in_batches};
 use super::time::{Micros, timestamp_of};
 use crate::error::Error;
 use calsync_core::busy::BusyStatus;
-use calsync_core::interval::{Interval, segments};
-use pgrx::datum::TimestampWithTimeZone;
+use calsync_core::interval::{Interval, Segment, segments};
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
-/// Occurrences fetched, and pieces written, at once: what bounds memory.
+/// Occurrences fetched, and cut into pieces, at once: what bounds memory.
 const BATCH: usize = 10_000;
 
 /// The smallest window that holds every changed occurrence.
@@ -44,10 +44,7 @@ pub fn renew(subscription: i64, hull: Hull) -> Result<(), Error> {
     let Some((from, to)) = hull.0 else { return Ok(()) };
     let from = edge(&RUN_START, subscription, from)?;
     let to = edge(&RUN_END, subscription, to)?;
-    let mut run = Run { subscription, written_to: from, reaches_to: from, occurrences: Vec::new() };
-    let arguments = [subscription.into(), timestamp_of(from)?.into(), timestamp_of(to)?.into()];
-    in_batches(OCCURRENCES, &arguments, BATCH, |rows| rows.iter().try_for_each(|row| run.add(row)))?;
-    run.write(to)
+    each_stretch(subscription, from, from, to, |pieces, from, to| write(subscription, pieces, from, to))
 }
 
 /// Where the unbroken run of pieces that touches $2 begins.
@@ -85,10 +82,8 @@ fn edge(run: &Plan, subscription: i64, at: Micros) -> Result<Micros, Error> {
 pub fn rebuild(subscription: i64) -> Result<(), Error> {
     let (from, to) = whole(subscription)?;
     // Nothing that ends at `from` or before is there, but a piece may be that begins and ends in one moment.
-    let mut run = Run { subscription, written_to: from.saturating_sub(1), reaches_to: from, occurrences: Vec::new() };
-    let arguments = [subscription.into(), timestamp_of(from)?.into(), timestamp_of(to)?.into()];
-    in_batches(OCCURRENCES, &arguments, BATCH, |rows| rows.iter().try_for_each(|row| run.add(row)))?;
-    run.write(to)
+    let before = from.saturating_sub(1);
+    each_stretch(subscription, before, from, to, |pieces, from, to| write(subscription, pieces, from, to))
 }
 
 /// The window that holds all of a calendar's occurrences and pieces.
@@ -114,27 +109,53 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    fn of(occurrences: Vec<(Interval<Micros>, BusyStatus)>) -> Result<Self, Error> {
+    fn of(segments: &[Segment<Micros>]) -> Result<Self, Error> {
         let mut pieces = Pieces::default();
-        for segment in segments(occurrences) {
+        for segment in segments {
             pieces.starts.push(timestamp_of(segment.interval.start())?);
             pieces.ends.push(timestamp_of(segment.interval.end())?);
             pieces.statuses.push(segment.statuses.bits());
         }
         Ok(pieces)
     }
+
+    /// $1 to $6: all that end after `from` and up to `to`.
+    pub fn arguments(self, subscription: i64, from: Micros, to: Micros) -> Result<[DatumWithOid<'static>; 6], Error> {
+        Ok([
+            subscription.into(),
+            self.starts.into(),
+            self.ends.into(),
+            self.statuses.into(),
+            timestamp_of(from)?.into(),
+            timestamp_of(to)?.into(),
+        ])
+    }
 }
 
-/// The pieces that all occurrences of a calendar make.
-pub(super) fn fresh(subscription: i64) -> Result<Pieces, Error> {
+/// Hands the pieces that all occurrences of a calendar make to `with`, with from when to when they end.
+pub(super) fn each_fresh(
+    subscription: i64,
+    with: impl FnMut(Pieces, Micros, Micros) -> Result<(), Error>,
+) -> Result<(), Error> {
     let (from, to) = whole(subscription)?;
-    let mut occurrences = Vec::new();
+    each_stretch(subscription, from.saturating_sub(1), from, to, with)
+}
+
+/// Cuts the occurrences that start in this window into pieces, and hands them to `with` stretch by stretch; the first
+/// stretch begins after `before`.
+fn each_stretch(
+    subscription: i64,
+    before: Micros,
+    from: Micros,
+    to: Micros,
+    with: impl FnMut(Pieces, Micros, Micros) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut run = Run { done_to: before, occurrences: Vec::new(), with };
     let arguments = [subscription.into(), timestamp_of(from)?.into(), timestamp_of(to)?.into()];
     in_batches(OCCURRENCES, &arguments, BATCH, |rows| {
-        occurrences.extend(rows.iter().filter_map(occurrence));
-        Ok(())
+        rows.iter().filter_map(occurrence).try_for_each(|(interval, status)| run.add(interval, status))
     })?;
-    Pieces::of(occurrences)
+    run.end(to)
 }
 
 fn occurrence(row: &Row) -> Option<(Interval<Micros>, BusyStatus)> {
@@ -146,44 +167,63 @@ fn occurrence(row: &Row) -> Option<(Interval<Micros>, BusyStatus)> {
 const OCCURRENCES: &str = "SELECT starts_at, ends_at, busy_status::text FROM calsync.occurrence \
      WHERE subscription_id = $1 AND starts_at >= $2 AND starts_at < $3 ORDER BY starts_at";
 
-/// Occurrences in order of their start, cut into pieces and written whenever there are many and a gap comes: memory
-/// holds no more than the longest unbroken run.
-struct Run {
-    subscription: i64,
-    /// Pieces that end up to here are written.
-    written_to: Micros,
-    /// The latest end so far: what starts after it begins a new run.
-    reaches_to: Micros,
+/// Occurrences in order of their start, cut into pieces whenever there are many: memory holds no more than those, also
+/// where they overlap without end.
+struct Run<W> {
+    /// Pieces that end up to here are done.
+    done_to: Micros,
     occurrences: Vec<(Interval<Micros>, BusyStatus)>,
+    with: W,
 }
 
-impl Run {
-    fn add(&mut self, row: &Row) -> Result<(), Error> {
-        let Some((interval, status)) = occurrence(row) else { return Ok(()) };
-        if self.occurrences.len() >= BATCH && interval.start() > self.reaches_to {
-            self.write(self.reaches_to)?;
+impl<W: FnMut(Pieces, Micros, Micros) -> Result<(), Error>> Run<W> {
+    fn add(&mut self, interval: Interval<Micros>, status: BusyStatus) -> Result<(), Error> {
+        if self.occurrences.len() >= BATCH {
+            self.cut(interval.start())?;
         }
-        self.reaches_to = self.reaches_to.max(interval.end());
         self.occurrences.push((interval, status));
         Ok(())
     }
 
-    /// Replaces the pieces that end after what is written, up to `to`, writing only what differs.
-    fn write(&mut self, to: Micros) -> Result<(), Error> {
-        let Pieces { starts, ends, statuses } = Pieces::of(std::mem::take(&mut self.occurrences))?;
-        let arguments = [
-            self.subscription.into(),
-            starts.into(),
-            ends.into(),
-            statuses.into(),
-            timestamp_of(self.written_to)?.into(),
-            timestamp_of(to)?.into(),
-        ];
-        REMOVE.run(&arguments)?;
-        ADD.run(&arguments[..4])?;
-        self.written_to = to;
+    /// Hands over the pieces that end before `start`: one that ends there may go on. What is left is put back as pieces,
+    /// which are few: nothing starts later, so that they end where one of the statuses does.
+    fn cut(&mut self, start: Micros) -> Result<(), Error> {
+        let segments = segments(std::mem::take(&mut self.occurrences));
+        let (done, left) = segments.split_at(segments.partition_point(|segment| segment.interval.end() < start));
+        let to = match (left.first(), done.last()) {
+            (Some(next), _) => next.interval.start(),
+            (None, Some(last)) => last.interval.end(),
+            (None, None) => return Ok(()),
+        };
+        self.occurrences = left
+            .iter()
+            .flat_map(|segment| {
+                let holds = BusyStatus::ALL.into_iter().filter(|status| segment.statuses.contains(*status));
+                holds.map(|status| (segment.interval, status))
+            })
+            .collect();
+        self.hand_over(done, to)
+    }
+
+    fn end(mut self, to: Micros) -> Result<(), Error> {
+        let segments = segments(std::mem::take(&mut self.occurrences));
+        self.hand_over(&segments, to)
+    }
+
+    fn hand_over(&mut self, segments: &[Segment<Micros>], to: Micros) -> Result<(), Error> {
+        (self.with)(Pieces::of(segments)?, self.done_to, to)?;
+        self.done_to = to;
         Ok(())
     }
+}
+
+/// Makes the pieces that end after `from`, up to `to`, these, writing only what differs.
+fn write(subscription: i64, pieces: Pieces, from: Micros, to: Micros) -> Result<(), Error> {
+    forgetting(|| {
+        let arguments = pieces.arguments(subscription, from, to)?;
+        REMOVE.run(&arguments)?;
+        ADD.run(&arguments[..4])
+    })
 }
 
 static REMOVE: Plan = Plan::writing(

@@ -1,13 +1,19 @@
-//! Does what is stored hold together? One calendar at a time, so that memory is bounded by the largest.
+//! Does what is stored hold together? One calendar at a time, piece by piece, so that memory does not grow with them.
 //!
 //! What is derived is derived anew by the functions that the writer uses ([`super::expansion`], [`super::busy`]) and
 //! compared. Of what follows from other damage nothing is said: busy time is looked at where the occurrences are right.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::busy;
-use super::expansion::{self, CHUNK};
+use super::expansion;
+use super::piece::FRESH_ROWS;
+use super::plan::forgetting;
+use super::stored::CHUNK;
 use super::subscription::{Subscription, TABLES, read_all};
 use crate::error::Error;
 
@@ -303,58 +309,98 @@ fn all_events(id: i64) -> Result<Vec<String>, Error> {
 }
 
 fn differing(subscription: &Subscription, events: &[String]) -> Result<Vec<Finding>, Error> {
-    let fresh = expansion::fresh(subscription, events)?;
-    let sql = format!(
+    let mut differing: BTreeMap<String, Difference> = BTreeMap::new();
+    expansion::each_fresh(subscription, events, |piece| {
+        let found = rows(&DIFFERING, &piece.arguments(subscription.id), |row| {
+            let event_id = row.get(1)?.unwrap_or_default();
+            Ok((event_id, Difference::read(row)?))
+        })?;
+        for (event_id, more) in found {
+            differing.entry(event_id).or_default().add(more);
+        }
+        Ok(())
+    })?;
+    let finding = |(event_id, difference): (String, Difference)| Finding {
+        problem: Problem::OccurrencesDiffer,
+        event_id: Some(event_id),
+        detail: difference.told(""),
+    };
+    Ok(differing.into_iter().map(finding).collect())
+}
+
+/// What is stored against a piece of what should be. Of (event_id, missing, too many, the first's start).
+static DIFFERING: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "WITH fresh AS MATERIALIZED ( \
              SELECT f.event_id, f.starts_at, f.ends_at, f.busy_status::calsync.busy_status AS busy_status FROM {} AS f), \
          stored AS MATERIALIZED ( \
              SELECT o.event_id, o.starts_at, o.ends_at, o.busy_status FROM calsync.occurrence AS o \
-             WHERE o.subscription_id = $1 AND o.event_id = ANY ($6)), \
+             WHERE o.subscription_id = $1 AND o.event_id = ANY ($6) AND o.starts_at >= $7 AND o.starts_at < $8), \
          differing AS ( \
              SELECT event_id, 1 AS missing, starts_at FROM (TABLE fresh EXCEPT TABLE stored) AS missing \
              UNION ALL \
              SELECT event_id, 0 AS missing, starts_at FROM (TABLE stored EXCEPT TABLE fresh) AS surplus) \
-         SELECT event_id, sum(missing) || ' missing, ' || count(*) - sum(missing) || ' too many, the first at ' \
-             || min(starts_at) \
-         FROM differing GROUP BY event_id ORDER BY event_id",
-        expansion::FRESH_ROWS
-    );
-    let arguments = [
-        subscription.id.into(),
-        fresh.event_ids.into(),
-        fresh.starts.into(),
-        fresh.ends.into(),
-        fresh.statuses.into(),
-        events.to_vec().into(),
-    ];
-    rows(&sql, &arguments, |row| {
-        Ok(Finding {
-            problem: Problem::OccurrencesDiffer,
-            event_id: row.get(1)?,
-            detail: row.get(2)?.unwrap_or_default(),
+         SELECT event_id, sum(missing), count(*) - sum(missing), min(starts_at)::text \
+         FROM differing GROUP BY event_id",
+        FRESH_ROWS
+    )
+});
+
+/// How many rows are missing and too many, and where the first of them is.
+#[derive(Default)]
+struct Difference {
+    missing: i64,
+    surplus: i64,
+    first: String,
+}
+
+impl Difference {
+    /// Of the columns 2 to 4.
+    fn read(row: &pgrx::spi::SpiHeapTupleData) -> Result<Self, pgrx::spi::SpiError> {
+        Ok(Self {
+            missing: row.get(2)?.unwrap_or_default(),
+            surplus: row.get(3)?.unwrap_or_default(),
+            first: row.get(4)?.unwrap_or_default(),
         })
-    })
+    }
+
+    /// Of what comes after.
+    fn add(&mut self, more: Self) {
+        self.missing += more.missing;
+        self.surplus += more.surplus;
+        if self.first.is_empty() {
+            self.first = more.first;
+        }
+    }
+
+    fn told(&self, what: &str) -> String {
+        let Difference { missing, surplus, first } = self;
+        format!("{missing} {what}missing, {surplus} too many, the first at {first}")
+    }
 }
 
 fn busy_time(id: i64) -> Result<Option<Finding>, Error> {
-    let fresh = busy::fresh(id)?;
-    let sql = "WITH fresh AS MATERIALIZED ( \
-             SELECT * FROM unnest($2::timestamptz[], $3::timestamptz[], $4::smallint[]) AS f (starts_at, ends_at, statuses)), \
-         stored AS MATERIALIZED ( \
-             SELECT b.starts_at, b.ends_at, b.statuses FROM calsync.busy AS b WHERE b.subscription_id = $1), \
-         differing AS ( \
-             SELECT 1 AS missing, starts_at FROM (TABLE fresh EXCEPT TABLE stored) AS missing \
-             UNION ALL \
-             SELECT 0 AS missing, starts_at FROM (TABLE stored EXCEPT TABLE fresh) AS surplus) \
-         SELECT sum(missing) || ' pieces missing, ' || count(*) - sum(missing) || ' too many, the first at ' \
-             || min(starts_at) \
-         FROM differing HAVING count(*) > 0";
-    let arguments = [id.into(), fresh.starts.into(), fresh.ends.into(), fresh.statuses.into()];
-    let mut found = rows(sql, &arguments, |row| {
-        Ok(Finding { problem: Problem::BusyDiffers, event_id: None, detail: row.get(1)?.unwrap_or_default() })
+    let mut difference = Difference::default();
+    busy::each_fresh(id, |pieces, from, to| {
+        let found = forgetting(|| rows(DIFFERING_BUSY, &pieces.arguments(id, from, to)?, Difference::read))?;
+        found.into_iter().for_each(|more| difference.add(more));
+        Ok(())
     })?;
-    Ok(found.pop())
+    let differs = difference.missing + difference.surplus > 0;
+    let detail = difference.told("pieces ");
+    Ok(differs.then_some(Finding { problem: Problem::BusyDiffers, event_id: None, detail }))
 }
+
+const DIFFERING_BUSY: &str = "WITH fresh AS MATERIALIZED ( \
+         SELECT * FROM unnest($2::timestamptz[], $3::timestamptz[], $4::smallint[]) AS f (starts_at, ends_at, statuses)), \
+     stored AS MATERIALIZED ( \
+         SELECT b.starts_at, b.ends_at, b.statuses FROM calsync.busy AS b \
+         WHERE b.subscription_id = $1 AND b.ends_at > $5 AND b.ends_at <= $6), \
+     differing AS ( \
+         SELECT 1 AS missing, starts_at FROM (TABLE fresh EXCEPT TABLE stored) AS missing \
+         UNION ALL \
+         SELECT 0 AS missing, starts_at FROM (TABLE stored EXCEPT TABLE fresh) AS surplus) \
+     SELECT NULL::text, sum(missing), count(*) - sum(missing), min(starts_at)::text FROM differing HAVING count(*) > 0";
 
 /// Rows of whatever table that belong to no subscription.
 pub fn orphans() -> Result<Vec<Orphans>, Error> {

@@ -176,6 +176,53 @@ fn values(arguments: &[DatumWithOid]) -> (Vec<pg_sys::Datum>, Vec<c_char>) {
         .unzip()
 }
 
+/// Runs `work` and then gives back what it took of Postgres' memory, which else stays taken until the caller's statement
+/// ends: arguments of statements, above all. What it returns must be Rust's own.
+pub fn forgetting<T>(work: impl FnOnce() -> T) -> T {
+    let mut memory = Scratch::new();
+    let result = memory.holding(work);
+    memory.forget();
+    result
+}
+
+/// A memory context below the current one, with which it goes where an ERROR does not let us come back.
+struct Scratch(pg_sys::MemoryContext);
+
+impl Scratch {
+    fn new() -> Self {
+        // SAFETY: there always is a current context.
+        Scratch(unsafe {
+            pg_sys::AllocSetContextCreateExtended(
+                pg_sys::CurrentMemoryContext,
+                c"calsync".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            )
+        })
+    }
+
+    fn holding<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: the context lives as long as `self`; where `work` ends in an ERROR the abort sets the current one.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.0);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(before);
+            result
+        }
+    }
+
+    fn empty(&mut self) {
+        // SAFETY: nothing that was put there is used any more.
+        unsafe { pg_sys::MemoryContextReset(self.0) }
+    }
+
+    fn forget(self) {
+        // SAFETY: as above, and it is not the current one.
+        unsafe { pg_sys::MemoryContextDelete(self.0) }
+    }
+}
+
 /// Runs a statement and hands its rows to `read` in batches, so that memory does not grow with their number: a batch is
 /// forgotten when `read` returns. What `read` writes is not seen by the statement.
 ///
@@ -204,14 +251,17 @@ pub fn in_batches(
                 ONLY_READS.load(Ordering::Relaxed),
                 0,
             );
+            let mut memory = Scratch::new();
             loop {
                 pg_sys::SPI_cursor_fetch(portal, true, batch as _);
                 let Some(table) = pg_sys::SPI_tuptable.as_ref().filter(|table| table.numvals > 0) else { break };
                 let tuples = std::slice::from_raw_parts(table.vals, table.numvals as usize);
                 let rows: Vec<Row> = tuples.iter().map(|&tuple| Row { tuple, description: table.tupdesc }).collect();
-                read(&rows)?;
+                memory.holding(|| read(&rows))?;
+                memory.empty();
                 pg_sys::SPI_freetuptable(std::ptr::from_ref(table).cast_mut());
             }
+            memory.forget();
             pg_sys::SPI_cursor_close(portal);
         }
         Ok(())

@@ -15,7 +15,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use super::expansion::{self, CHUNK};
+use super::expansion;
+use super::stored::CHUNK;
 use super::subscription::{self, Subscription, TryLock};
 use super::whose::{Whose, is_of_theirs, is_theirs};
 use super::{change, home, time};

@@ -289,6 +289,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The most memory that a process has had, in MB.
+pub fn peak_memory(pid: i64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells");
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") / 1024
+}
+
 /// How many processes are attached to a segment of shared memory. A list of a process's children leaves some out while
 /// others come and go.
 fn attached(segment: &str) -> usize {

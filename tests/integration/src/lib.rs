@@ -15,7 +15,7 @@ mod receiver;
 mod stranger;
 mod world;
 
-pub use cluster::{Cluster, Connector, eventually};
+pub use cluster::{Cluster, Connector, eventually, peak_memory};
 pub use consent::{BOB, oauth};
 pub use dice::Dice;
 pub use fed::{Applied, Fed, ROOM, all_tables, check_derived, envelope, problems};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::OnceLock;
 
-use chrono::{NaiveDate, TimeDelta, Utc};
+use chrono::{NaiveDate, TimeDelta};
 use fake_google::{Authority, FakeGoogle, Identity, NewCalendar};
 use postgres::Client;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::cluster::new_home;
 use crate::days::busy_days;
+use crate::items::today;
 use crate::{Cluster, eventually};
 
 /// The calendar that most stories are about.
@@ -75,7 +76,7 @@ impl World {
         let cluster = Cluster::start_in(&environment, &configuration);
         let mut sql = cluster.connect("postgres");
         sql.batch_execute("CREATE EXTENSION pg_calsync").expect("the extension can be created");
-        World { google, cluster, sql, today: Utc::now().date_naive(), _trusted: trusted }
+        World { google, cluster, sql, today: today(), _trusted: trusted }
     }
 
     /// Alice's calendar, subscribed and synced once.

@@ -57,6 +57,14 @@ use walk::{Budget, Walk};
 /// More than this in a window of thirteen months is no calendar entry any more: every half hour, all year round.
 pub const MOST_OCCURRENCES: usize = 20_000;
 
+/// The same of all events of a calendar: five thousand a day.
+pub const MOST_OCCURRENCES_OF_A_CALENDAR: usize = 2_000_000;
+
+/// [`MOST_OCCURRENCES_OF_A_CALENDAR`], in proportion to the window.
+pub fn most_occurrences_of_a_calendar(window: Interval) -> usize {
+    MOST_OCCURRENCES_OF_A_CALENDAR * walk::spans(window) as usize
+}
+
 /// More than any change of the clocks: zones have moved across the date line.
 const ROOM: Days = Days::new(2);
 

@@ -28,6 +28,12 @@ const MOST_SPANS: u32 = 40;
 /// Recurrence ends with the last year that RFC 5545 can write.
 const LAST_YEAR: i32 = 9999;
 
+/// How often the bounds hold in a window.
+pub(super) fn spans(window: Interval) -> u32 {
+    let spans = (window.end() - window.start()).num_days() / SPAN_DAYS + 1;
+    u32::try_from(spans).unwrap_or(u32::MAX).min(MOST_SPANS)
+}
+
 /// What expanding a series may still cost.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -42,8 +48,7 @@ impl Budget {
 
     /// In proportion to the window, so that a longer one refuses no rule that a year's would take.
     pub fn for_window(window: Interval) -> Self {
-        let spans = (window.end() - window.start()).num_days() / SPAN_DAYS + 1;
-        let spans = u32::try_from(spans).unwrap_or(u32::MAX).min(MOST_SPANS);
+        let spans = spans(window);
         Self { steps: MOST_STEPS * spans, occurrences: MOST_OCCURRENCES * spans as usize }
     }
 

@@ -5,11 +5,12 @@ use calsync_integration::{Fed, ROOM, eventually, sqlstate};
 use postgres::Client;
 use serde_json::json;
 
-/// Tomorrow.
-const DAY: &str =
-    "tstzrange(date_trunc('day', now()) + interval '1 day', date_trunc('day', now()) + interval '2 days')";
+/// Tomorrow, from when the tests began.
+fn day() -> String {
+    format!("tstzrange('{}', '{}')", at(1, "00:00"), at(2, "00:00"))
+}
 
-/// A question to each of the functions about `DAY`; its answer is one text.
+/// A question to each of the functions about [`day`]; its answer is one text.
 const QUESTIONS: [&str; 10] = [
     "SELECT string_agg(b::text, ' ') FROM calsync_busy(DAY, '{room}') AS b",
     "SELECT string_agg(b::text, ' ') FROM calsync_busy(DAY, '{room,nobody}', NULL, 'busy') AS b",
@@ -27,7 +28,7 @@ const QUESTIONS: [&str; 10] = [
 ];
 
 fn questions() -> impl Iterator<Item = String> {
-    QUESTIONS.iter().map(|question| question.replace("DAY", DAY))
+    QUESTIONS.iter().map(|question| question.replace("DAY", &day()))
 }
 
 fn taken_from_eight_to_nine() -> Fed {
@@ -74,14 +75,15 @@ fn one_statement_answers_for_each_row_of_the_applications_table() {
     let mut fed = taken_from_eight_to_nine();
     fed.sql
         .batch_execute(
-            "CREATE TABLE offer (name text PRIMARY KEY, host text, duration interval, weekly jsonb); \
+            &"CREATE TABLE offer (name text PRIMARY KEY, host text, duration interval, weekly jsonb); \
              INSERT INTO offer VALUES \
                  ('short', 'room', '30 min', '[{\"days\": [\"mon\",\"tue\",\"wed\",\"thu\",\"fri\",\"sat\",\"sun\"], \"start\": \"08:00\", \"end\": \"10:00\"}]'), \
                  ('long', 'room', '90 min', '[{\"days\": [\"mon\",\"tue\",\"wed\",\"thu\",\"fri\",\"sat\",\"sun\"], \"start\": \"08:00\", \"end\": \"12:00\"}]'); \
              CREATE VIEW bookable AS \
                  SELECT o.name, s AS slot FROM offer AS o, \
-                     LATERAL (SELECT tstzrange(d, d + interval '1 day') AS day FROM (SELECT date_trunc('day', now()) + interval '1 day') AS t (d)) AS w, \
-                     LATERAL calsync_slots(w.day, ARRAY[o.host], o.duration, '30 min', hours => calsync_open_hours(w.day, 'UTC', o.weekly)) AS s",
+                     LATERAL (SELECT DAY AS day) AS w, \
+                     LATERAL calsync_slots(w.day, ARRAY[o.host], o.duration, '30 min', hours => calsync_open_hours(w.day, 'UTC', o.weekly)) AS s"
+                .replace("DAY", &day()),
         )
         .expect("a table and a view");
 

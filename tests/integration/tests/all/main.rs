@@ -26,6 +26,7 @@ mod large_secrets;
 mod launcher;
 mod limits;
 mod listening;
+mod multitude;
 mod network;
 mod notifications;
 mod openings;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use calsync_integration::{ALICE, Stranger, World, eventually, sqlstate};
+use calsync_integration::{ALICE, Stranger, World, eventually, peak_memory, sqlstate};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -184,13 +184,6 @@ fn a_hostile_answer_is_its_calendars_failure_and_the_worker_lives() {
     eventually("a good calendar is synced beside them", || world.status("state") == "active");
     assert_eq!(world.count(worker), before, "the worker never died");
     assert_eq!(trap.connections(), 0, "no redirect was followed");
-}
-
-/// The most memory that a process has had, in MB.
-fn peak_memory(pid: i64) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells");
-    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") / 1024
 }
 
 #[test]

@@ -149,8 +149,8 @@ fn history_is_kept_for_a_week() {
 /// The busy pieces of a day so many days from today, or why they are not told.
 fn day(sql: &mut postgres::Client, calendar: &str, day: i64) -> Result<i64, String> {
     let ask =
-        "SELECT count(*) FROM calsync_busy(tstzrange(now()::date + $1::int, now()::date + $1::int + 1), ARRAY[$2])";
-    let row = sql.query_one(ask, &[&(day as i32), &calendar]);
+        format!("SELECT count(*) FROM calsync_busy('[{}, {})', ARRAY[$1])", at(day, "00:00"), at(day + 1, "00:00"));
+    let row = sql.query_one(&ask, &[&calendar]);
     row.map(|row| row.get(0)).map_err(|error| sqlstate(&error))
 }
 
