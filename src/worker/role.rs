@@ -204,8 +204,8 @@ fn might_of(role: pg_sys::Oid) -> Option<&'static str> {
     if MIGHTY.contains(&role.to_u32()) {
         return Some("a role of Postgres with rights beyond the calendars");
     }
-    // No transaction of the worker's could create a database as another role, and any tenant that may create some could make
-    // the worker's role a member of his, and so stop it for all.
+    // No transaction of the worker's could create a database as another role, and who has the admin option of a role that may
+    // create some could make the worker's role a member of it, and so stop it for all.
     Attributes::of(role)?.too_much.filter(|attribute| *attribute != CREATES_DATABASES)
 }
 
