@@ -395,19 +395,22 @@ pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
 }
 
 /// The provider accepts it again, which brings its calendars back. Nothing where it was replaced since the request was sent:
-/// nobody knows what the provider says of the new one.
+/// nobody knows what the provider says of the new one. A doubt has ended, too: whose calendar was answered has a token, be it one
+/// that was granted before; else whoever is refused next would begin the same doubt anew.
 pub fn accepted((owner, name, generation): Held) -> Result<(), Error> {
-    let accepted = Spi::connect_mut(|client| -> Result<bool, Error> {
+    let some_waited = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
-            "UPDATE calsync.credential SET refused_at = NULL, unopened_at = NULL, retry_at = NULL, failures = 0, \
-                 doubts = 0, last_error = NULL \
-             WHERE owner = $1::name AND name = $2 AND generation = $3 RETURNING name",
+            "UPDATE calsync.credential AS c SET refused_at = NULL, unopened_at = NULL, retry_at = NULL, failures = 0, \
+                 granted_at = CASE WHEN c.doubts > 0 THEN now() ELSE c.granted_at END, doubts = 0, last_error = NULL \
+             FROM (SELECT owner, name, refused_at IS NOT NULL OR unopened_at IS NOT NULL OR doubts > 0 AS stopped \
+                   FROM calsync.credential WHERE owner = $1::name AND name = $2 AND generation = $3) AS found \
+             WHERE c.owner = found.owner AND c.name = found.name RETURNING found.stopped",
             None,
             &[owner.into(), name.into(), generation.into()],
         )?;
-        Ok(!table.is_empty())
+        Ok(if table.is_empty() { false } else { table.first().get_one()?.unwrap_or(false) })
     })?;
-    if accepted { make_due(owner, name, WAITING) } else { Ok(()) }
+    if some_waited { make_due(owner, name, WAITING) } else { Ok(()) }
 }
 
 /// Forgets a credential; false where there is none.

@@ -99,16 +99,20 @@ fn a_bad_name_that_is_asked_for_while_others_are_rarely_polled_costs_only_itself
              UPDATE calsync.credential SET granted_at = now() - interval '3 hours'",
         )
         .expect("hours");
-    let requests = world.token_requests().len();
+    let (tokens, lists) = (world.token_requests().len(), world.lists().len());
     world.google.refuse_client(MALLORY, Some("unauthorized_client"));
 
     subscribe(&mut world, MALLORY, MALLORY);
 
     error_of(&mut world, MALLORY);
-    let in_doubt = "SELECT count(*) FROM calsync.credential WHERE doubts > 0 OR retry_at IS NOT NULL";
-    eventually("the doubt has ended", || world.count(in_doubt) == 0);
+    let his_own = "SELECT count(*) FROM calsync.subscription AS s JOIN calsync.credential AS c ON c.name = s.credential \
+                   WHERE s.state = 'needs_credential' AND s.next_sync_at > now() + interval '40 min' \
+                       AND c.doubts = 0 AND c.retry_at IS NULL AND c.refused_at IS NULL";
+    eventually("the trouble is found to be his", || world.count(his_own) == 1);
+    world.wait_until_idle();
     assert_eq!(in_state(&mut world, "active"), 3);
-    eventually("Mallory was asked for, another, and Mallory again", || world.token_requests().len() - requests == 3);
+    // He was asked for, another, and he again.
+    assert_eq!((world.token_requests().len() - tokens, world.lists().len() - lists), (3, 1));
 }
 
 #[test]
