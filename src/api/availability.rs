@@ -226,6 +226,18 @@ impl Asked {
     }
 }
 
+/// Refuses to tell of a calendar of which not all may have come. `wanted`: what of it.
+pub(super) fn refuse_foreign(answerer: &Answerer, wanted: &str) -> Result<(), Error> {
+    if !answerer.is_foreign {
+        return Ok(());
+    }
+    Err(Error::NotCovered {
+        calendar: answerer.calendar.clone(),
+        wanted: wanted.to_owned(),
+        why: Box::new(NotCovered::Foreign),
+    })
+}
+
 /// Why this calendar cannot answer for this window, if it cannot.
 pub(super) fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
     let not_covered = |why| {

@@ -3,7 +3,7 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::availability::{TimeRange, names, to_range};
+use super::availability::{TimeRange, names, refuse_foreign, to_range};
 use super::required;
 use crate::error::{Error, Report};
 use crate::store::availability;
@@ -55,6 +55,7 @@ fn calsync_change_lines(
         as_owner(|| {
             let mut lines = Vec::new();
             for answerer in availability::meant(role, names.as_deref())? {
+                refuse_foreign(&answerer, "its changes")?;
                 let changes =
                     change::since(answerer.id, since)?.ok_or_else(|| no_longer_kept(&answerer.calendar, since))?;
                 for change in changes {

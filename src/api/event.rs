@@ -6,7 +6,7 @@
 
 use pgrx::prelude::*;
 
-use super::availability::names;
+use super::availability::{names, refuse_foreign};
 use super::rows::result_of;
 use crate::error::{Error, Report};
 use crate::store::owner::{as_owner, caller};
@@ -23,6 +23,7 @@ fn calsync_events(calendars: Option<Array<'_, &str>>, fcinfo: pg_sys::FunctionCa
             let meant = availability::meant(role, names.as_deref())?;
             under_one_snapshot(|| {
                 meant.iter().try_for_each(|calendar| {
+                    refuse_foreign(calendar, "its events")?;
                     event::each(calendar.id, &calendar.calendar, |row| row.put_into(store, description))
                 })
             })

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::claims::Permit;
 use super::credential;
+use super::home::is_at_home;
 use super::rounds::Outcome;
 use super::time;
 use super::whose::{Whose, is_theirs};
@@ -169,9 +170,10 @@ fn to_open(whose: &Whose, address: &str, cursor: i64, limit: usize) -> Result<Ve
              AND NOT EXISTS ( \
                  SELECT FROM calsync.channel AS r WHERE r.refused_for = 'address' AND r.owner = s.owner \
                      AND coalesce(r.credential, '') = coalesce(s.credential, '') AND r.address = $1 AND r.due_at > now()) \
-             AND {} \
+             AND {} AND {} \
          ORDER BY s.subscription_id LIMIT $3",
-        is_theirs("s.owner", 4)
+        is_theirs("s.owner", 4),
+        is_at_home("s")?
     );
     Spi::connect(|client| {
         let table =

@@ -278,13 +278,15 @@ pub fn doubted(
 }
 
 /// The calendar `id`, which was asked for because of a doubt, fails in a way that says nothing of it: another is asked for.
-pub fn still_in_doubt((owner, name, generation): Held, id: i64) -> Result<(), Error> {
+///
+/// `wait`: in seconds. Until then the probe's own lease would keep all others waiting.
+pub fn still_in_doubt((owner, name, generation): Held, id: i64, wait: f64) -> Result<(), Error> {
     let doubted = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
-            "UPDATE calsync.credential SET retry_at = now() + interval '1 second' \
-             WHERE owner = $1::name AND name = $2 AND generation = $3 AND doubts > 0 RETURNING name",
+            "UPDATE calsync.credential SET retry_at = now() + make_interval(secs => $4) \
+             WHERE owner = $1::name AND name = $2 AND generation = $3 AND doubts > 0 AND refused_at IS NULL RETURNING name",
             None,
-            &[owner.into(), name.into(), generation.into()],
+            &[owner.into(), name.into(), generation.into(), wait.into()],
         )?;
         Ok(!table.is_empty())
     })?;

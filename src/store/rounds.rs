@@ -317,8 +317,10 @@ pub fn fail(
                 credential::opened((&claim.owner, name, generation))?;
             }
             match retry.slows {
-                Slows::Calendar if probes && failure.kind == FailureKind::Forbidden => {
-                    credential::still_in_doubt((&claim.owner, name, generation), claim.id)?;
+                Slows::Calendar if probes => {
+                    // Where nobody knows whom it concerns, others shall not be asked in a hurry.
+                    let wait = if failure.kind == FailureKind::Passing { 5.0 } else { 1.0 };
+                    credential::still_in_doubt((&claim.owner, name, generation), claim.id, wait)?;
                 }
                 Slows::Calendar => {}
                 Slows::Credential => credential::slowed((&claim.owner, name, generation), retry.at, &failure.reason)?,

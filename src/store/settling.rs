@@ -4,6 +4,7 @@
 use pgrx::datum::DatumWithOid;
 
 use super::channel::{WANTS, WATCHES, home, live, update};
+use super::home::is_at_home;
 use super::whose::{Whose, is_theirs};
 use crate::error::Error;
 
@@ -77,9 +78,10 @@ fn poll_the_unwatched(whose: &Whose) -> Result<(), Error> {
          WHERE subscription_id IN ( \
              SELECT s.subscription_id FROM calsync.subscription AS s \
              WHERE s.pushed AND s.leased_until IS NULL \
-                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live}) AND {} \
+                 AND NOT EXISTS (SELECT FROM calsync.channel AS ch WHERE {WATCHES} AND {live}) AND {} AND {} \
              FOR UPDATE OF s SKIP LOCKED)",
-        is_theirs("s.owner", 1)
+        is_theirs("s.owner", 1),
+        is_at_home("s")?
     );
     update(&sql, &[whose.parameter()])
 }

@@ -28,8 +28,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Workers that may look for the extension at once.
 const LOOKS_AT_ONCE: usize = 2;
-/// A look takes a fraction of a second. One that lasts this long is held up by somebody, and counts no more: it shall not
-/// hold up the others.
+/// A look takes a fraction of a second. One that lasts this long is held up by somebody, who shall neither hold up the others
+/// nor take their slots: it is ended, and begun anew later.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// How soon a slot is asked for again where there was none. A worker of ours that ends is known of sooner.
 const SLOT_PAUSE: Duration = Duration::from_secs(5);
@@ -273,12 +273,15 @@ impl Launcher {
     fn look_around(&mut self, databases: &[Database], wait: &mut Duration) -> bool {
         let mut looking = 0;
         for place in self.places.values() {
-            let Place::Running { since, belongs: false, .. } = place else { continue };
-            let left = LONGEST_LOOK.saturating_sub(since.elapsed());
-            if !left.is_zero() {
-                looking += 1;
-                *wait = left.min(*wait);
+            let Place::Running { handle, since, pause, belongs: false } = place else { continue };
+            looking += 1;
+            // Longer with each time: it could be the machine that is slow.
+            let left = (LONGEST_LOOK + *pause).saturating_sub(since.elapsed());
+            if left.is_zero() {
+                // SAFETY: the handle came from registering, and lives as long as its place; one that has ended is left alone.
+                unsafe { pg_sys::TerminateBackgroundWorker(*handle) };
             }
+            *wait = left.max(SHORTEST_PAUSE).min(*wait);
         }
         for database in databases {
             if self.belongs(database.oid) || !self.is_due(database.oid, wait) {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use calsync_integration::items::meeting;
-use calsync_integration::{ALICE, ROOM, World, check_derived, eventually, problems, sqlstate};
+use calsync_integration::{ALICE, Pushed, ROOM, World, check_derived, eventually, problems, sqlstate};
 use postgres::Client;
 use serde_json::json;
 
@@ -279,4 +279,38 @@ fn what_is_restored_into_its_own_database_is_foreign_too() {
 
     assert_eq!(busy_days(&mut original.world.sql, ROOM, 0), refused());
     assert_eq!(foreign(&mut original.world.sql), 2);
+}
+
+#[test]
+fn of_a_calendar_of_which_not_all_may_have_come_neither_events_nor_changes_are_told_and_no_channel_is_opened() {
+    let mut pushed = Pushed::watched();
+    let watches = |pushed: &Pushed| pushed.world.google.channels().len();
+    let before = watches(&pushed);
+    pushed.world.sql.batch_execute("CREATE DATABASE copy TEMPLATE template0").expect("a database");
+    let dump = pushed.world.cluster.run("pg_dump", &["postgres"]);
+    let file = pushed.world.cluster.home().join("dump.sql");
+    std::fs::write(&file, dump).expect("written");
+    let mut restorer = pushed.world.cluster.connect("copy");
+    restorer.batch_execute("SET application_name = 'pg_restore'").expect("somebody restores");
+    let restored = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &file.display().to_string(), "copy"];
+    pushed.world.cluster.run("psql", &restored);
+
+    let mut copy = pushed.world.cluster.connect("copy");
+    for question in ["SELECT FROM calsync_events()", "SELECT FROM calsync_changes()"] {
+        assert_eq!(sqlstate(&copy.batch_execute(question).expect_err(question)), "SC002", "{question}");
+    }
+    eventually("its worker has looked", || {
+        let line = "SELECT count(*) FROM calsync.stat_worker WHERE database = 'copy'";
+        copy.query_one(line, &[]).expect("workers").get::<_, i64>(0) == 1
+    });
+    for _ in 0..3 {
+        // It looks at its channels each time, before it reads the configuration again.
+        pushed.world.cluster.reload();
+    }
+    assert_eq!(watches(&pushed), before, "nobody asks Google to tell this one");
+
+    drop(restorer);
+    eventually("then it is taken over", || copy.batch_execute("SELECT FROM calsync_events()").is_ok());
+    pushed.look();
+    eventually("and watched", || watches(&pushed) == before + 1);
 }
