@@ -99,15 +99,17 @@ fn rotate(add_key: bool) -> Result<Rotated, Error> {
     }
     // Whoever seals from here on has read the file after the key was added.
     let before = sealing::sealers()?;
+    rotated.open = before.clone();
     let begun = Instant::now();
     loop {
+        // Who was no sealer any more before this looks has committed, and this sees what he sealed.
         rotated.seal_with_the_newest()?;
-        rotated.open = sealing::sealers()?.into_iter().filter(|sealer| before.contains(sealer)).collect();
         let all_is_done = rotated.locked.is_empty() && rotated.open.is_empty();
         if all_is_done || begun.elapsed() >= sealing::PATIENCE {
             break;
         }
         latch::wait_for(None, Some(LOOK_AGAIN));
+        rotated.open = sealing::sealers()?.into_iter().filter(|sealer| before.contains(sealer)).collect();
     }
     Ok(rotated)
 }
