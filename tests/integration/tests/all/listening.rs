@@ -88,7 +88,7 @@ fn a_caller_who_does_not_read_holds_up_no_calendar() {
     deaf.ask("CALL calsync_run()");
     eventually("he waits to be read, or is done", || {
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deaf' \
-                     AND (state = 'idle' OR wait_event = 'ClientWrite')";
+                     AND query = 'CALL calsync_run()' AND (state = 'idle' OR wait_event = 'ClientWrite')";
         world.count(waits) == 1
     });
 
