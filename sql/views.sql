@@ -74,4 +74,5 @@ ORDER BY s.calendar, s.owner, h.role
 OFFSET 0;
 COMMENT ON VIEW calsync.shares IS
     'Who besides the owner may ask about a calendar: of the reader''s own calendars all, of others what concerns the '
-    'reader. Offered by calsync_share(), it counts once accepted_at is set: by calsync_accept_share(). What was refused is not shown';
+    'reader. Offered by calsync_share(), it counts once accepted_at is set: by calsync_accept_share(). What was '
+    'refused is not shown';

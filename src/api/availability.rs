@@ -231,22 +231,16 @@ pub(super) fn refuse_foreign(answerer: &Answerer, wanted: &str) -> Result<(), Er
     if !answerer.is_foreign {
         return Ok(());
     }
-    Err(Error::NotCovered {
-        calendar: answerer.calendar.clone(),
-        wanted: wanted.to_owned(),
-        why: Box::new(NotCovered::Foreign),
-    })
+    Err(not_covered(answerer, wanted.to_owned(), NotCovered::Foreign))
+}
+
+fn not_covered(answerer: &Answerer, wanted: String, why: NotCovered) -> Error {
+    Error::NotCovered { calendar: answerer.calendar.clone(), wanted, why: Box::new(why) }
 }
 
 /// Why this calendar cannot answer for this window, if it cannot.
 pub(super) fn objection(answerer: &Answerer, window: MicroWindow) -> Option<Error> {
-    let not_covered = |why| {
-        Some(Error::NotCovered {
-            calendar: answerer.calendar.clone(),
-            wanted: shown_window(window),
-            why: Box::new(why),
-        })
-    };
+    let not_covered = |why| Some(not_covered(answerer, shown_window(window), why));
     if answerer.is_foreign {
         return not_covered(NotCovered::Foreign);
     }

@@ -79,7 +79,8 @@ fn calsync_add_credential(name: Option<String>, provider: Option<String>, secret
     while_redacted(redact::SHOWN, add).report();
 }
 
-const HOW_TO_ADD: &str = "SELECT calsync_add_credential('a name', 'google', $1), the secret bound as a parameter; docs/google.md tells other ways.";
+const HOW_TO_ADD: &str = "SELECT calsync_add_credential('a name', 'google', $1), the secret bound as a parameter; \
+                          docs/google.md tells other ways.";
 
 /// Whether somebody may have mixed up the arguments: it begins as JSON does, has lines, or is longer than any name. What a
 /// credential is called is shown, stored and logged, so this must not become its name.

@@ -115,8 +115,8 @@ impl Trouble {
             }
             Trouble::NotAFile => "Set calsync.key_file to another name.".to_owned(),
             Trouble::LeadsNowhere => {
-                "Bring the file to where the link leads, or set calsync.key_file to another name; should there \
-                                      never have been one, remove the link."
+                "Bring the file to where the link leads, or set calsync.key_file to another name; should there never have \
+                 been one, remove the link."
                     .to_owned()
             }
             Trouble::OfAnother { server, .. } => {

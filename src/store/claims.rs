@@ -82,8 +82,8 @@ pub struct Claiming<'a> {
 /// [`Turns`] gives them out. `permit` is asked for each in turn, given (owner, name) of its credential; those of `spent`
 /// credentials are passed over.
 ///
-/// Of a credential that was refused, is in doubt, or could not be opened, one calendar is claimed, when its time has come, and no
-/// other meanwhile.
+/// Of a credential that was refused, is in doubt, or could not be opened, one calendar is claimed, when its time has come,
+/// and no other meanwhile.
 pub fn claim(
     claiming: &mut Claiming,
     mut spent: Vec<Option<(String, String)>>,

@@ -277,9 +277,8 @@ pub fn doubted(
     if convincing { all_wait(owner, name, until, reason) } else { ask_another(owner, name, id, until) }
 }
 
-/// The calendar `id`, which was asked for because of a doubt, fails in a way that says nothing of it: another is asked for.
-///
-/// `wait`: in seconds. Until then the probe's own lease would keep all others waiting.
+/// The calendar `id`, which was asked for because of a doubt, fails in a way that says nothing of it: another is asked for, in
+/// `wait` seconds. Else all would wait until the probe's lease has run out.
 pub fn still_in_doubt((owner, name, generation): Held, id: i64, wait: f64) -> Result<(), Error> {
     let doubted = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(
@@ -397,8 +396,8 @@ pub fn try_again(ids: &[i64]) -> Result<Option<(String, String)>, Error> {
 }
 
 /// The provider accepts it again, which brings its calendars back. Nothing where it was replaced since the request was sent:
-/// nobody knows what the provider says of the new one. A doubt has ended, too: whose calendar was answered has a token, be it one
-/// that was granted before; else whoever is refused next would begin the same doubt anew.
+/// nobody knows what the provider says of the new one. A doubt has ended, too: whose calendar was answered has been granted a
+/// token, be it that [`granted`] found the row locked; else whoever is refused next would begin the same doubt anew.
 pub fn accepted((owner, name, generation): Held) -> Result<(), Error> {
     let some_waited = Spi::connect_mut(|client| -> Result<bool, Error> {
         let table = client.update(

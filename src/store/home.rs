@@ -23,7 +23,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::channel;
-use super::owner::{may_do_everything, subscription_table};
+use super::owner::{may_do_everything, relation_named};
 use super::repair;
 use super::subscription::{self, Subscription, TryLock};
 use super::whose::{Whose, is_theirs};
@@ -31,7 +31,7 @@ use crate::error::Error;
 
 /// The home of what is made here.
 pub fn ours() -> Result<String, Error> {
-    Ok(of(subscription_table()?))
+    Ok(of(relation_named(c"subscription")?))
 }
 
 /// The same, given which table `calsync.subscription` is: in one that DROP EXTENSION and CREATE EXTENSION have made anew, rows of

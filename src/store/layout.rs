@@ -11,6 +11,7 @@ use std::ffi::CStr;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 
+use super::owner::relation_named;
 use crate::error::Error;
 
 /// A table, the B-tree it is read through, and which columns are read.
@@ -50,7 +51,7 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
             pgrx::check_for_interrupts!();
             let wanted = match self.known.get() {
                 Some(layout) => layout.table,
-                None => self.oid_by_name()?,
+                None => relation_named(self.table)?,
             };
             // SAFETY: opened relations are closed here or by `Open`; an ERROR leaves them to the resource owner.
             unsafe {
@@ -64,7 +65,7 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
                 // indexes can go: DROP INDEX waits for it, and so does REINDEX CONCURRENTLY before it drops the old one.
                 let layout = match self.known.get().filter(|layout| layout.table == wanted) {
                     Some(layout) => layout,
-                    None if self.oid_by_name()? != wanted => {
+                    None if relation_named(self.table)? != wanted => {
                         pg_sys::table_close(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
                         continue;
                     }
@@ -80,24 +81,6 @@ impl<const COLUMNS: usize> Source<COLUMNS> {
                 return Ok(open);
             }
         }
-    }
-
-    fn oid_by_name(&self) -> Result<pg_sys::Oid, Error> {
-        // SAFETY: syscache look-ups, which give InvalidOid for what does not exist.
-        let found = unsafe {
-            match pg_sys::get_namespace_oid(c"calsync".as_ptr(), true) {
-                pg_sys::InvalidOid => pg_sys::InvalidOid,
-                schema => pg_sys::get_relname_relid(self.table.as_ptr(), schema),
-            }
-        };
-        if found == pg_sys::InvalidOid {
-            return Err(Error::argument(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-                "extension pg_calsync is not installed in this database",
-                "CREATE EXTENSION pg_calsync;",
-            ));
-        }
-        Ok(found)
     }
 
     /// SAFETY: `table` is open and locked.

@@ -74,6 +74,7 @@ pub(super) fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
 }
 
 fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    lock_first()?;
     let owner = table_owner()?;
     let mut caller = pg_sys::InvalidOid;
     let mut context: c_int = 0;
@@ -110,13 +111,13 @@ pub fn refuse_if_read_only(function: &CStr) {
     unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) };
 }
 
-/// `calsync.subscription`, from the caches.
-pub(super) fn subscription_table() -> Result<pg_sys::Oid, Error> {
+/// The table or index of ours that has this name, from the caches.
+pub(super) fn relation_named(name: &CStr) -> Result<pg_sys::Oid, Error> {
     // SAFETY: syscache look-ups, which give InvalidOid for what does not exist.
     let table = unsafe {
         match pg_sys::get_namespace_oid(c"calsync".as_ptr(), true) {
             pg_sys::InvalidOid => pg_sys::InvalidOid,
-            schema => pg_sys::get_relname_relid(c"subscription".as_ptr(), schema),
+            schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
         }
     };
     if table == pg_sys::InvalidOid { Err(not_installed()) } else { Ok(table) }
@@ -130,9 +131,18 @@ fn not_installed() -> Error {
     )
 }
 
+/// Locks `calsync.subscription`, as any SELECT from it does, before any other table of ours. DROP EXTENSION begins with it, too,
+/// and waits there while it has no other: with whoever began elsewhere it would end in a deadlock.
+fn lock_first() -> Result<(), Error> {
+    let table = relation_named(c"subscription")?;
+    // SAFETY: in a transaction, which gives the lock up when it ends; should the table be gone by then, so is its owner.
+    unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+    Ok(())
+}
+
 /// The role that owns `calsync.subscription`, from the caches.
 fn table_owner() -> Result<pg_sys::Oid, Error> {
-    let table = subscription_table()?;
+    let table = relation_named(c"subscription")?;
     // SAFETY: a syscache look-up; the tuple is released before returning, the owner is copied out of it.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as c_int, table.into());

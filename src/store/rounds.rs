@@ -318,7 +318,7 @@ pub fn fail(
             }
             match retry.slows {
                 Slows::Calendar if probes => {
-                    // Where nobody knows whom it concerns, others shall not be asked in a hurry.
+                    // What passes may be everybody's: the others need not meet it at once.
                     let wait = if failure.kind == FailureKind::Passing { 5.0 } else { 1.0 };
                     credential::still_in_doubt((&claim.owner, name, generation), claim.id, wait)?;
                 }

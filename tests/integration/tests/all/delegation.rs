@@ -1,7 +1,9 @@
 //! One service account asks for each calendar as its own user (`"sub": "*"`): whose trouble is it that one is refused?
 
+use std::time::Duration;
+
 use calsync_integration::{ServiceAccountKey, World, eventually};
-use fake_google::NewCalendar;
+use fake_google::{Fault, NewCalendar};
 
 const MALLORY: &str = "mallory@gmail.example";
 /// Those that may be under way when the first is refused (`max_concurrency`), the doubts that convince, and those of the
@@ -113,6 +115,29 @@ fn a_bad_name_that_is_asked_for_while_others_are_rarely_polled_costs_only_itself
     assert_eq!(in_state(&mut world, "active"), 3);
     // He was asked for, another, and he again.
     assert_eq!((world.token_requests().len() - tokens, world.lists().len() - lists), (3, 1));
+}
+
+/// Else whoever is refused next would begin the same doubt anew.
+#[test]
+fn a_grant_that_could_not_be_written_down_is_told_by_the_answer_that_follows() {
+    let mut world = company();
+    employ(&mut world, 1);
+    eventually("synced", || in_state(&mut world, "active") == 1);
+    world.wait_until_idle();
+    let (tokens, lists) = (world.token_requests().len(), world.lists().len());
+    world.google.add_fault(Fault::latency(Duration::from_secs(3)).on_path("/token").times(1));
+    let doubt = "UPDATE calsync.credential SET doubts = 1, retry_at = now(), granted_at = now() - interval '3 hours'";
+    world.sql.batch_execute(doubt).expect("in doubt");
+
+    world.sql.batch_execute("SELECT calsync_sync('u0@example.com')").expect("sync");
+    eventually("a token is asked for", || world.token_requests().len() > tokens);
+    let mut holder = world.cluster.connect("postgres");
+    holder.batch_execute("BEGIN; SELECT FROM calsync.credential FOR UPDATE").expect("locked");
+    eventually("it is granted, and the calendar asked for", || world.lists().len() > lists);
+    holder.batch_execute("COMMIT").expect("free");
+
+    let ended = "SELECT count(*) FROM calsync.credential WHERE doubts = 0 AND granted_at > now() - interval '1 min'";
+    eventually("the doubt has ended", || world.count(ended) == 1);
 }
 
 #[test]

@@ -38,6 +38,28 @@ fn a_worker_starts_when_create_extension_commits_and_not_before() {
     eventually("its worker runs", || workers_in(&mut world, "other") == 1);
 }
 
+/// DROP EXTENSION locks the tables in the order in which they were made, `calsync.subscription` first.
+#[test]
+fn a_worker_locks_no_table_before_the_one_that_drop_extension_begins_with() {
+    let mut world = World::synced();
+    let mut holder = world.cluster.connect("postgres");
+    holder.batch_execute("BEGIN; LOCK TABLE calsync.subscription IN ACCESS EXCLUSIVE MODE").expect("as a DROP does");
+    holder.batch_execute("SELECT pg_reload_conf()").expect("the worker looks round");
+    let locks = |granted: bool| {
+        format!(
+            "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) JOIN pg_class AS c ON c.oid = l.relation \
+             WHERE a.backend_type = 'pg_calsync worker' AND c.relnamespace = $$calsync$$::regnamespace \
+                 AND c.relkind = 'r' AND l.granted = {granted}"
+        )
+    };
+    eventually("it waits", || world.count(&locks(false)) == 1);
+
+    assert_eq!(world.count(&locks(true)), 0, "and has no other");
+
+    holder.batch_execute("DROP EXTENSION pg_calsync; COMMIT").expect("so nobody waits for both");
+    assert!(!world.cluster.log().contains("deadlock"));
+}
+
 #[test]
 fn the_worker_leaves_when_the_extension_is_dropped_and_comes_back_with_it() {
     let mut world = World::synced();

@@ -3,6 +3,8 @@
 //! Class SC is pg_calsync's own; where Postgres has a code for the case, that one is used. DETAIL says why, HINT the
 //! exact fix. API functions end in [`Report::report`]; nothing below them raises by itself.
 
+mod unanswered;
+
 use std::ffi::c_int;
 
 use calsync_core::delta::InvalidDelta;
@@ -13,10 +15,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, spi};
 
-use crate::sqlstate::{give_next_error_the_sqlstate, packed};
-
 use crate::seal::trouble::{Place, Trouble};
+use crate::sqlstate::{give_next_error_the_sqlstate, packed};
 use crate::store::owner;
+
+pub use unanswered::{NotCovered, Remedy, Stale};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,42 +68,6 @@ impl From<Refusal> for Error {
             Refusal::TooMuch(too_much) => Self::too_much(too_much.to_string(), too_much.hint()),
         }
     }
-}
-
-/// Why the cache cannot answer for a window.
-#[derive(Debug, Clone)]
-pub enum NotCovered {
-    NeverSynced {
-        last_error: Option<String>,
-        fed_by_application: bool,
-    },
-    /// It came from another database, and is not taken over yet.
-    Foreign,
-    Outside {
-        from: String,
-        to: String,
-        earlier: bool,
-        needed: Option<String>,
-    },
-}
-
-/// Why what the cache holds is too old to answer from.
-#[derive(Debug, Clone)]
-pub enum Stale {
-    Old { synced_at: String, limit: String, last_error: Option<String>, remedy: Remedy },
-    Gone { last_error: Option<String> },
-}
-
-/// What makes a stale calendar fresh again.
-#[derive(Debug, Clone, Copy)]
-pub enum Remedy {
-    /// The application feeds it.
-    Feed,
-    Resume,
-    /// `own_limit`: its option `max_staleness` is in force, not the setting.
-    Sync {
-        own_limit: bool,
-    },
 }
 
 /// Why a delta does not fit what the cache holds.
@@ -305,92 +272,6 @@ impl Error {
         }
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")
-    }
-}
-
-impl NotCovered {
-    fn detail_and_hint(&self, calendar: &str) -> (String, String) {
-        match self {
-            NotCovered::NeverSynced { last_error: Some(error), .. } => (
-                format!("It has never been synced. The last try failed: {error}"),
-                "Mend the cause, then SELECT calsync_sync(); calsync.status shows how it goes.".into(),
-            ),
-            NotCovered::NeverSynced { fed_by_application: true, .. } => (
-                "Nothing has come for it yet: the application feeds it.".into(),
-                "Feed it with SELECT calsync_apply_delta(...).".into(),
-            ),
-            NotCovered::NeverSynced { .. } => (
-                "It has never been synced.".into(),
-                format!(
-                    "Wait for the worker, or CALL calsync_run(); SELECT * FROM calsync_coverage(ARRAY['{}']) shows \
-                     how it stands.",
-                    literal(calendar)
-                ),
-            ),
-            NotCovered::Foreign => (
-                "It came from another database (a restore, a copy), and is not taken over yet: not all of it may have \
-                 come."
-                    .into(),
-                format!(
-                    "The worker takes it over once nobody has restored for ten seconds; where no worker runs, CALL \
-                     calsync_run(), or SELECT calsync_repair(ARRAY['{}']).",
-                    literal(calendar)
-                ),
-            ),
-            NotCovered::Outside { from, to, earlier, needed } => (
-                format!("The cache holds it from {from} to {to}."),
-                match (needed, *earlier) {
-                    (Some(needed), true) => {
-                        format!("Raise calsync.retention to at least '{needed}' and reload, or ask for a later window.")
-                    }
-                    (Some(needed), false) => {
-                        format!(
-                            "Raise calsync.horizon to at least '{needed}' and reload, or ask for an earlier window."
-                        )
-                    }
-                    (None, true) => "Ask for a window that begins later.".into(),
-                    (None, false) => "Ask for a window that ends earlier.".into(),
-                },
-            ),
-        }
-    }
-}
-
-impl Stale {
-    fn detail_and_hint(&self, calendar: &str) -> (String, String) {
-        match self {
-            Stale::Gone { last_error } => (
-                format!(
-                    "The provider no longer knows it: {}",
-                    last_error.as_deref().unwrap_or("it answered \"not found\" for hours")
-                ),
-                format!(
-                    "Share it again with the credential and SELECT calsync_sync('{0}'), or SELECT \
-                     calsync_unsubscribe('{0}').",
-                    literal(calendar)
-                ),
-            ),
-            Stale::Old { synced_at, limit, last_error, remedy } => (
-                match last_error {
-                    Some(error) => {
-                        format!("Last synced at {synced_at}, the limit is {limit}. The last try failed: {error}")
-                    }
-                    None => format!("Last synced at {synced_at}, the limit is {limit}."),
-                },
-                match remedy {
-                    Remedy::Feed => {
-                        "Feed it with SELECT calsync_apply_delta(...); the limit is its option max_staleness.".into()
-                    }
-                    Remedy::Resume => format!("It is paused: SELECT calsync_resume('{}').", literal(calendar)),
-                    Remedy::Sync { own_limit: true } => "See calsync.status, then SELECT calsync_sync() or CALL \
-                         calsync_run(); the limit is its option max_staleness."
-                        .into(),
-                    Remedy::Sync { own_limit: false } => "See calsync.status, then SELECT calsync_sync() or CALL \
-                         calsync_run(); to accept older data, raise calsync.max_staleness."
-                        .into(),
-                },
-            ),
-        }
     }
 }
 
